@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The event ring, its ledger and the settings, shared by all objects: each
+ * declares these maps, and the loader replaces them by the ones of the kernel
+ * object. Reserve or count: there is no way to reserve ring space here that
+ * does not count the attempt and its outcome.
+ */
+#ifndef SONDE_EVENT_BPF_H
+#define SONDE_EVENT_BPF_H
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/* Points: the same values as in internal/event. */
+enum point {
+	POINT_CANARY,
+	POINT_PROCESS_EXEC,
+	POINT_PROCESS_FORK,
+	POINT_PROCESS_EXIT,
+	POINT_NETWORK_CONNECT,
+	POINT_NETWORK_ACCEPT,
+	POINT_NETWORK_CLOSE,
+	POINT_NETWORK_LISTEN,
+	POINTS = 64, /* size of the ledger: room for points to come */
+};
+
+#define COMM_LEN 16
+#define PATH_LEN 256
+
+/* Who did it. pid and start_ns together never repeat while the machine is up. */
+struct process_id {
+	__u64 start_ns; /* of the thread group leader, CLOCK_BOOTTIME */
+	__u64 cgroup_id;
+	__u32 pid;
+	__u32 tid;
+	__u32 ppid;
+	__u32 uid;
+	char comm[COMM_LEN];
+};
+
+struct event_header {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u32 size;    /* of the whole record */
+	__u16 cpu;
+	__u8 point;
+	__u8 flags;
+	struct process_id process;
+};
+
+struct canary_event {
+	struct event_header h;
+	__u64 seq;
+};
+
+struct exec_event {
+	struct event_header h;
+	__u32 path_len; /* without the NUL */
+	__u32 pad;
+	char path[PATH_LEN];
+};
+
+struct fork_event {
+	struct event_header h;
+	struct process_id child;
+};
+
+struct exit_event {
+	struct event_header h;
+	__u64 lifetime_ns;
+	__s32 code;
+	__u8 signal;
+	__u8 oom_killed;
+	__u16 pad;
+};
+
+struct conn_event {
+	struct event_header h;
+	__u64 cookie;
+	__u64 opened_ns;
+	__u64 sent;
+	__u64 received;
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 family; /* 4 or 6 */
+	__u8 protocol;
+	__u8 inbound;
+	__u8 pad;
+};
+
+/*
+ * settings: the few words that user space sends down, in one mmapped page.
+ * points has one bit per point; wakeup_bytes is the fill from which a submit
+ * wakes the reader, 0 for the kernel's own rule (wake whoever has caught up).
+ */
+struct settings_page {
+	__u64 points;
+	__u64 wakeup_bytes;
+	__u64 canary; /* tid of the canary thread, in the initial pid namespace */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings_page);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 23); /* set by the loader */
+} events SEC(".maps");
+
+/*
+ * One line per point. Tracepoints run in task, softirq and interrupt context on
+ * one CPU, so the additions are atomic although the memory is per CPU.
+ */
+struct ledger_row {
+	__u64 attempted;
+	__u64 submitted;
+	__u64 dropped;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, POINTS);
+	__type(key, __u32);
+	__type(value, struct ledger_row);
+} ledger SEC(".maps");
+
+/* ring_peak: highest fill in bytes seen at a submission since it was read. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} ring_peak SEC(".maps");
+
+static __always_inline bool point_on(enum point point)
+{
+	__u32 zero = 0;
+	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
+
+	return s && (s->points & (1ULL << point));
+}
+
+/* Reserves a record of a point that is on; NULL is already counted as dropped. */
+static __always_inline void *event_reserve(enum point point, __u64 size)
+{
+	__u32 key = point;
+	struct ledger_row *l = bpf_map_lookup_elem(&ledger, &key);
+	struct event_header *h;
+
+	if (!l)
+		return NULL;
+	__sync_fetch_and_add(&l->attempted, 1);
+	h = bpf_ringbuf_reserve(&events, size, 0);
+	if (!h) {
+		__sync_fetch_and_add(&l->dropped, 1);
+		return NULL;
+	}
+	h->time_ns = bpf_ktime_get_boot_ns();
+	h->size = size;
+	h->cpu = bpf_get_smp_processor_id();
+	h->point = point;
+	h->flags = 0;
+	return h;
+}
+
+static __always_inline void event_submit(void *event)
+{
+	struct event_header *h = event;
+	__u32 zero = 0, key = h->point;
+	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
+	struct ledger_row *l = bpf_map_lookup_elem(&ledger, &key);
+	__u64 *peak = bpf_map_lookup_elem(&ring_peak, &zero);
+	__u64 fill = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA), flags = 0;
+
+	/* Racing maxima may lose the smaller step of two; the next event mends it. */
+	if (peak && fill > *peak)
+		*peak = fill;
+	if (s && s->wakeup_bytes)
+		flags = fill >= s->wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (l)
+		__sync_fetch_and_add(&l->submitted, 1);
+	bpf_ringbuf_submit(event, flags);
+}
+
+static __always_inline __u64 task_cgroup_id(struct task_struct *t)
+{
+	return BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
+}
+
+static __always_inline void fill_process(struct process_id *p, struct task_struct *t)
+{
+	p->start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
+	p->cgroup_id = task_cgroup_id(t);
+	p->pid = BPF_CORE_READ(t, tgid);
+	p->tid = BPF_CORE_READ(t, pid);
+	p->ppid = BPF_CORE_READ(t, real_parent, tgid);
+	p->uid = BPF_CORE_READ(t, cred, uid.val);
+	BPF_CORE_READ_STR_INTO(&p->comm, t, comm);
+}
+
+static __always_inline void fill_current(struct process_id *p)
+{
+	fill_process(p, (struct task_struct *)bpf_get_current_task());
+}
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Every kernel type that Sonde reads, trimmed to the fields it reads: this page
+ * is the whole of what the programs see of the kernel. Offsets are relocated at
+ * load time against the running kernel's BTF (CO-RE), so neither order nor gaps
+ * matter here; names and types do.
+ */
+#ifndef SONDE_KERNEL_H
+#define SONDE_KERNEL_H
+
+typedef signed char __s8;
+typedef unsigned char __u8;
+typedef short __s16;
+typedef unsigned short __u16;
+typedef int __s32;
+typedef unsigned int __u32;
+typedef long long __s64;
+typedef unsigned long long __u64;
+typedef __u16 __le16;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u64 __be64;
+typedef __u32 __wsum;
+typedef __u16 __sum16;
+typedef _Bool bool;
+enum { false = 0, true = 1 };
+
+/* linux/bpf.h: the part of the BPF ABI in use */
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
+	BPF_MAP_TYPE_PERCPU_HASH = 5,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+enum {
+	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
+	BPF_EXIST = 2,
+	BPF_F_NO_PREALLOC = 1U << 0,
+	BPF_F_MMAPABLE = 1U << 10,
+	BPF_LOCAL_STORAGE_GET_F_CREATE = 1U << 0,
+	BPF_RB_NO_WAKEUP = 1ULL << 0,
+	BPF_RB_FORCE_WAKEUP = 1ULL << 1,
+	BPF_RB_AVAIL_DATA = 0,
+	BPF_RB_RING_SIZE = 1,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef int pid_t;
+typedef struct {
+	int counter;
+} atomic_t;
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+/* ---- tasks ---- */
+
+struct thread_info {
+	unsigned long flags;
+	__u32 status; /* x86: TS_COMPAT */
+};
+
+struct kernfs_node {
+	__u64 id; /* since 5.5; the cgroup id of v2 */
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+	int level;
+};
+
+/* embedded at the start of each controller's own structure */
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+	struct cgroup_subsys_state *subsys[1]; /* by enum cgroup_subsys_id, whose values differ */
+};
+
+enum cgroup_subsys_id {
+	memory_cgrp_id = 1,
+};
+
+struct cred {
+	kuid_t uid;
+};
+
+typedef struct {
+	__s64 counter;
+} atomic_long_t; /* on 64-bit architectures */
+
+struct percpu_counter {
+	__s64 count; /* without what CPUs keep back, some dozens each */
+};
+
+/* resident pages by kind: file, anonymous, swapped out, shared */
+struct mm_struct {
+	struct percpu_counter rss_stat[4]; /* since 6.2 */
+};
+struct mm_rss_stat {
+	atomic_long_t count[4];
+};
+struct mm_struct___before_6_2 {
+	struct mm_rss_stat rss_stat;
+};
+
+struct page_counter {
+	atomic_long_t usage; /* pages */
+	unsigned long max;
+	struct page_counter *parent;
+};
+
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+	struct page_counter memory;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct signal_struct {
+	atomic_t live;
+	int group_exit_code;
+	unsigned int flags;
+	struct mm_struct *oom_mm;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct task_struct {
+	struct thread_info thread_info;
+	void *stack;                       /* lowest address of the kernel stack */
+	unsigned short migration_disabled; /* since 5.11 */
+	int exit_code;
+	pid_t pid;
+	pid_t tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct list_head tasks; /* of the group leaders */
+	__u64 start_boottime;   /* since 5.5, named real_start_time before */
+	const struct cred *cred;
+	char comm[16];
+	struct files_struct *files;
+	struct signal_struct *signal;
+	struct css_set *cgroups;
+	struct mm_struct *mm;
+	unsigned int flags;
+};
+
+struct linux_binprm {
+	const char *filename;
+};
+
+/* ---- files and sockets ---- */
+
+struct inode {
+	__u16 i_mode;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct net;
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	__u16 skc_family;
+	volatile unsigned char skc_state;
+	unsigned long skc_flags;
+	possible_net_t skc_net;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol; /* 8 bits wide before 5.6 */
+	__u16 sk_type;
+	int sk_err;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
+};
+
+struct tcp_sock {
+	__u32 srtt_us; /* smoothed round trip time in eighths of a microsecond */
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u64 bytes_received;
+};
+
+struct mptcp_sock {
+	struct sock *first; /* the subflow that opened the connection */
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct pt_regs; /* per architecture: bpf_tracing.h */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip,
+		cs, flags, sp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31];
+	__u64 sp;
+	__u64 pc;
+	__u64 pstate;
+};
+struct pt_regs {
+	struct user_pt_regs user_regs;
+	__u64 orig_x0;
+	int syscallno;
+};
+#endif
+
+#pragma clang attribute pop
+
+/* context of a raw tracepoint and of tp_btf alike: the tracepoint's arguments */
+struct bpf_raw_tracepoint_args {
+	__u64 args[0];
+};
+
+/* linux/bpf.h: contexts of programs at cgroups; fixed by the ABI, not relocated */
+struct __sk_buff {
+	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+	__u32 queue_mapping;
+	__u32 protocol; /* network order */
+	__u32 unused[14];
+	__u32 data;
+	__u32 data_end;
+};
+
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+};
+
+/* contexts of iterators; the object is NULL in the last call */
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
+struct bpf_map;
+struct bpf_iter__bpf_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+};
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
+
+#endif

@@ -1,0 +1,41 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// hookTable is the table of system-call hooks of the syscalls object: programs
+// that it tail-calls after it has counted a call. Not for concurrent use.
+type hookTable struct {
+	programs *ebpf.Map
+	bits     *ebpf.Variable
+}
+
+// ErrNoHooks says that the syscalls probe, which runs the hooks, is not loaded.
+var ErrNoHooks = errors.New("system-call hooks need the syscalls probe")
+
+// set installs prog as the hook of system call nr. prog must be of the same
+// attach kind as the syscalls object.
+func (t hookTable) set(nr uint32, prog *ebpf.Program) error {
+	if t.programs == nil {
+		return ErrNoHooks
+	}
+	if nr >= syscallTable {
+		return fmt.Errorf("hook system call %d: numbers end at %d", nr, syscallTable-1)
+	}
+	if err := t.programs.Put(nr, prog); err != nil {
+		return fmt.Errorf("hook system call %d: %w", nr, err)
+	}
+	var bits [syscallTable / 64]uint64
+	if err := t.bits.Get(&bits); err != nil {
+		return fmt.Errorf("read hook bits: %w", err)
+	}
+	bits[nr/64] |= 1 << (nr % 64)
+	if err := t.bits.Set(bits); err != nil {
+		return fmt.Errorf("write hook bits: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+// Package bpf is all contact with the kernel's BPF side: it loads and attaches
+// the probes, reads what they count, and decodes the events they send. Bytes go
+// in, Go values come out; it knows nothing of metrics, sinks or containers.
+//
+// Each probe is an ELF object of its own. They share the event ring, its ledger
+// and the settings, which the Kernel owns; a probe that this kernel refuses is
+// one missing probe.
+package bpf
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type ledger_row -type event_header -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event kernel kernel.bpf.c -- -Iheaders
+
+// DefaultRingBytes is the size of the event ring: 8 MiB in total, whatever the
+// number of CPUs, because the ring is one for all.
+const DefaultRingBytes = 8 << 20
+
+// Options are what all probes need to know.
+type Options struct {
+	// RingBytes is the size of the event ring, a power of two and at least a
+	// page. 0 means DefaultRingBytes.
+	RingBytes uint32
+	// BTF is the path of an external BTF file for kernels without their own.
+	BTF string
+	// Attach forces one attach kind (AttachTpBTF, AttachRawTp); "" tries both.
+	Attach string
+
+	preemptible bool       // test: as on kernels that run tracepoints preemptible
+	cache       *btf.Cache // test: shared, because decoding takes most of a test's time
+}
+
+// Kernel owns what the probes share. Create it with Load, close it last. Its
+// methods may be called concurrently unless they say otherwise.
+type Kernel struct {
+	opts     Options
+	types    *btf.Spec  // external; nil for the kernel's own
+	cache    *btf.Cache // the kernel's own, decoded once for all objects; emptied by Loaded
+	self     Task
+	obj      *object
+	shared   map[string]*ebpf.Map
+	objects  []*object
+	settings *ebpf.Memory
+	peak     *ebpf.Memory
+	points   atomic.Uint64
+	// preemptible says that this kernel runs tracepoints preemptible, as 7.2 does:
+	// its recursion guard then also skips programs of other tasks.
+	preemptible bool
+	hooks       hookTable // empty until the syscalls probe is loaded
+
+	fillCounter *ebpf.Program // nil where the kernel does not tell how full maps are
+}
+
+// Task names a thread in the initial pid namespace, whatever namespace it sees itself in.
+type Task struct{ PID, TID uint32 }
+
+// Load loads the kernel object and attaches the canary. Nothing else runs in
+// the kernel until a probe is created.
+func Load(opts Options) (*Kernel, error) {
+	if opts.RingBytes == 0 {
+		opts.RingBytes = DefaultRingBytes
+	}
+	if err := checkRingBytes(opts.RingBytes); err != nil {
+		return nil, err
+	}
+	types, err := loadTypes(opts.BTF)
+	if err != nil {
+		return nil, err
+	}
+	// Before 5.11 BPF memory counts against RLIMIT_MEMLOCK; later this does nothing.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise memlock limit: %w", err)
+	}
+	spec, err := loadKernel()
+	if err != nil {
+		return nil, fmt.Errorf("parse kernel object: %w", err)
+	}
+	spec.Maps["events"].MaxEntries = opts.RingBytes
+	k := &Kernel{opts: opts, types: types, cache: cmp.Or(opts.cache, btf.NewCache())}
+	if k.obj, err = k.load(blueprint{probe: "kernel", spec: spec, tracepoints: []string{"task_rename"}}); err != nil {
+		return nil, err
+	}
+	if err := k.init(); err != nil {
+		k.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+// checkRingBytes says what the kernel would refuse with a bare EINVAL.
+func checkRingBytes(n uint32) error {
+	if page := uint32(os.Getpagesize()); n < page || n&(n-1) != 0 {
+		return fmt.Errorf("ring size %d: must be a power of two and at least %d bytes", n, page)
+	}
+	return nil
+}
+
+func (k *Kernel) init() error {
+	k.shared = map[string]*ebpf.Map{}
+	for _, name := range k.obj.own {
+		k.shared[name] = k.obj.coll.Maps[name]
+	}
+	var err error
+	if k.settings, err = k.shared["settings"].Memory(); err != nil {
+		return fmt.Errorf("map settings: %w", err)
+	}
+	if k.peak, err = k.shared["ring_peak"].Memory(); err != nil {
+		return fmt.Errorf("map ring_peak: %w", err)
+	}
+	if k.self, err = k.whoami(); err != nil {
+		return err
+	}
+	if err := k.loadFills(); err != nil {
+		return err
+	}
+	if err := k.obj.attach("task_rename"); err != nil {
+		return err
+	}
+	return k.lookAtContext()
+}
+
+// lookAtContext causes a tracepoint to find out how this kernel runs them.
+func (k *Kernel) lookAtContext() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	self, err := k.whoami()
+	if err != nil {
+		return err
+	}
+	if err := k.set(settingCanary, uint64(self.TID)); err != nil {
+		return err
+	}
+	if err := renameThread(filepath.Base(os.Args[0])); err != nil {
+		return err
+	}
+	if err := k.obj.coll.Variables["preemptible"].Get(&k.preemptible); err != nil {
+		return fmt.Errorf("read preemptible: %w", err)
+	}
+	k.preemptible = k.preemptible || k.opts.preemptible
+	return k.set(settingCanary, 0)
+}
+
+// whoami asks the kernel for the caller's ids in the initial pid namespace. The
+// caller must not be a goroutine that may move between threads if it wants its TID.
+func (k *Kernel) whoami() (Task, error) {
+	if _, err := k.obj.coll.Programs["whoami"].Run(&ebpf.RunOptions{}); err != nil {
+		return Task{}, fmt.Errorf("run whoami: %w", err)
+	}
+	var id uint64
+	if err := k.obj.coll.Variables["self_pid_tgid"].Get(&id); err != nil {
+		return Task{}, fmt.Errorf("read self_pid_tgid: %w", err)
+	}
+	return Task{PID: uint32(id >> 32), TID: uint32(id)}, nil
+}
+
+// Status tells how the canary is attached.
+func (k *Kernel) Status() ProbeStatus { return k.obj.status() }
+
+// Self returns the agent's ids in the initial pid namespace.
+func (k *Kernel) Self() Task { return k.self }
+
+// SetPoints switches event points on; all others are off. It takes effect at
+// once and costs a point that is off one bit test.
+func (k *Kernel) SetPoints(points ...event.Point) error {
+	var mask uint64
+	for _, p := range points {
+		mask |= 1 << p
+	}
+	k.points.Store(mask)
+	return k.set(settingPoints, mask)
+}
+
+// Words of struct settings (headers/event.bpf.h).
+const (
+	settingPoints = 8 * iota
+	settingWakeupBytes
+	settingCanary
+)
+
+func (k *Kernel) set(word int64, value uint64) error {
+	if err := writeUint64(k.settings, word, value); err != nil {
+		return fmt.Errorf("write settings: %w", err)
+	}
+	return nil
+}
+
+// Loaded tells that no probe will be loaded any more: it lets go of the kernel's
+// type information, some ten MiB that only loading needs. A probe loaded later
+// all the same decodes it again.
+func (k *Kernel) Loaded() { k.cache = btf.NewCache() }
+
+// Detach ends all events and counts: links of every probe are closed, maps stay
+// readable.
+func (k *Kernel) Detach() {
+	for _, o := range slices.Backward(k.objects) {
+		o.detach()
+	}
+}
+
+// Close detaches everything and frees programs and maps. No probe created from
+// this Kernel may be used afterwards.
+func (k *Kernel) Close() {
+	for _, o := range slices.Backward(k.objects) {
+		o.close()
+	}
+	k.objects = nil
+}
+
+// Ledger returns the kernel side of the event ledger, one line per point.
+func (k *Kernel) Ledger() ([]LedgerStat, error) {
+	stats := make([]LedgerStat, event.Points)
+	var perCPU []kernelLedgerRow
+	for i := range stats {
+		if err := k.shared["ledger"].Lookup(uint32(i), &perCPU); err != nil {
+			return nil, fmt.Errorf("read ledger: %w", err)
+		}
+		stats[i].Point = event.Point(i)
+		for _, l := range perCPU {
+			stats[i].Attempted += l.Attempted
+			stats[i].Submitted += l.Submitted
+			stats[i].Dropped += l.Dropped
+		}
+	}
+	return stats, nil
+}

@@ -1,0 +1,142 @@
+package bpf
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/bits"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type fill fills fills.bpf.c -- -Iheaders
+
+// failuresSuffix names the variable in which an object counts what it could not
+// enter in a map: the map's name and this.
+const failuresSuffix = "_failures"
+
+// Maps describes every map of every probe, by name: its probe's and its own. A
+// shared map is the kernel object's and counted once. It costs three system
+// calls per map and a walk over the maps of the node, so it is for scrapes.
+func (k *Kernel) Maps() ([]MapStat, error) {
+	fills, err := k.fills()
+	if err != nil {
+		return nil, err
+	}
+	var stats []MapStat
+	for _, o := range k.objects {
+		for name, m := range o.coll.Maps {
+			if !slices.Contains(o.own, name) && !strings.HasPrefix(name, ".") {
+				continue // shared
+			}
+			s, err := o.mapStat(name, m, fills)
+			if err != nil {
+				return nil, fmt.Errorf("describe map %s of %s: %w", name, o.probe, err)
+			}
+			stats = append(stats, s)
+		}
+	}
+	slices.SortFunc(stats, func(a, b MapStat) int { return cmp.Compare(a.Map, b.Map) })
+	return stats, nil
+}
+
+func (o *object) mapStat(name string, m *ebpf.Map, fills map[ebpf.MapID]uint64) (MapStat, error) {
+	s := MapStat{Map: o.probe + "_" + strings.TrimPrefix(name, "."), MaxEntries: uint64(m.MaxEntries())}
+	info, err := m.Info()
+	if err != nil {
+		return s, err
+	}
+	memory, _ := info.Memlock()
+	s.MemoryBytes = max(memory, leastMemory(m))
+	if id, ok := info.ID(); ok && counted(m.Type()) {
+		if n, ok := fills[id]; ok {
+			s.Entries = &n
+		}
+	}
+	if v := o.coll.Variables[name+failuresSuffix]; v != nil {
+		if err := v.Get(&s.UpdateFailures); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// leastMemory is what a map takes by its layout. Kernels before 6.4 count values
+// only, and a ring as nothing.
+func leastMemory(m *ebpf.Map) uint64 {
+	const bucket, header = 16, 48 // of a hash map, which has a power of two of buckets
+	n := uint64(m.MaxEntries())
+	switch m.Type() {
+	case ebpf.RingBuf:
+		return n
+	case ebpf.Hash, ebpf.LRUHash:
+		entry := header + (uint64(m.KeySize())+7)&^7 + (uint64(m.ValueSize())+7)&^7
+		return n*entry + bucket<<bits.Len64(n-1)
+	}
+	return 0
+}
+
+// counted tells whether the kernel keeps the number of entries of such a map.
+func counted(t ebpf.MapType) bool {
+	return t == ebpf.Hash || t == ebpf.PerCPUHash || t == ebpf.LRUHash || t == ebpf.LRUCPUHash
+}
+
+// loadFills loads the iterator over maps. A kernel without one, or without the
+// number of entries (before 6.6), is no error: the numbers are absent then.
+func (k *Kernel) loadFills() error {
+	spec, err := loadFills()
+	if err != nil {
+		return fmt.Errorf("parse fills object: %w", err)
+	}
+	if o, err := k.load(blueprint{probe: "fills", spec: spec}); err == nil {
+		k.fillCounter = o.coll.Programs["fills"]
+	}
+	return nil
+}
+
+// fills returns the number of entries of every map of the node; it is nil where
+// the kernel does not tell.
+func (k *Kernel) fills() (map[ebpf.MapID]uint64, error) {
+	if k.fillCounter == nil {
+		return nil, nil
+	}
+	raw, err := readIterator(k.fillCounter)
+	if err != nil {
+		return nil, fmt.Errorf("iterate maps: %w", err)
+	}
+	list := make([]fillsFill, len(raw)/int(unsafe.Sizeof(fillsFill{})))
+	if _, err := binary.Decode(raw, binary.NativeEndian, list); err != nil {
+		return nil, fmt.Errorf("decode map fills: %w", err)
+	}
+	fills := make(map[ebpf.MapID]uint64, len(list))
+	for _, f := range list {
+		fills[ebpf.MapID(f.Id)] = f.Entries
+	}
+	return fills, nil
+}
+
+// runIterator runs an iterator program that works by what it does to maps.
+func runIterator(prog *ebpf.Program) error {
+	_, err := readIterator(prog)
+	return err
+}
+
+// readIterator runs an iterator program over all its objects and returns what it wrote.
+func readIterator(prog *ebpf.Program) ([]byte, error) {
+	it, err := link.AttachIter(link.IterOptions{Program: prog})
+	if err != nil {
+		return nil, plainErrno(err)
+	}
+	defer it.Close()
+	r, err := it.Open()
+	if err != nil {
+		return nil, plainErrno(err)
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}

@@ -1,0 +1,200 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// Attach kinds in order of preference, as probe_info's label "attach" shows them.
+const (
+	AttachTpBTF = "tp_btf"
+	AttachRawTp = "raw_tp"
+)
+
+var attachKinds = []string{AttachTpBTF, AttachRawTp}
+
+// blueprint is what is known of an object before it meets a kernel.
+type blueprint struct {
+	probe string
+	spec  *ebpf.CollectionSpec
+	// tracepoints in the order in which they attach. Every one has two
+	// programs in the object, <tracepoint>_btf and <tracepoint>_raw.
+	tracepoints []string
+	// reuse are maps of an earlier run that take the place of the object's own.
+	reuse map[string]*ebpf.Map
+	// configure sets sizes and constants that depend on the kind of attachment.
+	configure func(spec *ebpf.CollectionSpec, kind string) error
+}
+
+// object is a blueprint that the running kernel has accepted.
+type object struct {
+	probe string
+	kind  string
+	coll  *ebpf.Collection
+	own   []string // names of the maps that are not shared
+	links []link.Link
+	// iterators are read, not attached: they live until the object is closed, so
+	// that counts can be read after the end of counting.
+	iterators []*link.Iter
+	// targets are the kernel's names of the tracepoints, by the names of their programs.
+	targets map[string]string
+}
+
+// programFor returns the name of the program of a tracepoint for one kind.
+func programFor(tracepoint, kind string) string {
+	if kind == AttachTpBTF {
+		return tracepoint + "_btf"
+	}
+	return tracepoint + "_raw"
+}
+
+// load tries the attach kinds in order until the kernel accepts the object.
+func (k *Kernel) load(b blueprint) (*object, error) {
+	var faults []error
+	for _, kind := range k.kinds() {
+		o, err := k.loadAs(b, kind)
+		if err == nil {
+			k.objects = append(k.objects, o)
+			return o, nil
+		}
+		faults = append(faults, fmt.Errorf("as %s: %w", kind, err))
+	}
+	return nil, fmt.Errorf("load %s: %w", b.probe, errors.Join(faults...))
+}
+
+func (k *Kernel) kinds() []string {
+	if k.opts.Attach != "" {
+		return []string{k.opts.Attach}
+	}
+	return attachKinds
+}
+
+func (k *Kernel) loadAs(b blueprint, kind string) (*object, error) {
+	spec := b.spec.Copy()
+	for _, tp := range b.tracepoints {
+		for _, other := range attachKinds {
+			if other != kind {
+				delete(spec.Programs, programFor(tp, other))
+			}
+		}
+	}
+	if b.configure != nil {
+		if err := b.configure(spec, kind); err != nil {
+			return nil, err
+		}
+	}
+	o := &object{probe: b.probe, kind: kind, targets: map[string]string{}}
+	for name, prog := range spec.Programs {
+		o.targets[name] = prog.AttachTo
+	}
+	opts := ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{}, Cache: k.cache}
+	opts.Programs.KernelTypes = k.types
+	for name := range spec.Maps {
+		if m, ok := k.shared[name]; ok {
+			opts.MapReplacements[name] = m
+			spec.Maps[name].MaxEntries = m.MaxEntries()
+		} else if !strings.HasPrefix(name, ".") {
+			o.own = append(o.own, name)
+			if m := b.reuse[name]; m != nil {
+				opts.MapReplacements[name] = m
+			}
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return nil, plainErrno(err)
+	}
+	o.coll = coll
+	slices.Sort(o.own)
+	return o, nil
+}
+
+// construct makes a probe. What was loaded for one that failed is closed again, so
+// that a refused probe leaves neither programs nor maps, and nil is returned for it.
+func construct[P any](k *Kernel, probe func() (*P, error)) (*P, error) {
+	mark := len(k.objects)
+	p, err := probe()
+	if err == nil {
+		return p, nil
+	}
+	for _, o := range k.objects[mark:] {
+		o.close()
+	}
+	k.objects = k.objects[:mark]
+	return nil, err
+}
+
+// attach attaches the object's tracepoints in order; on an error all are detached again.
+func (o *object) attach(tracepoints ...string) error {
+	for _, tp := range tracepoints {
+		l, err := o.attachOne(tp)
+		if err != nil {
+			o.detach()
+			return fmt.Errorf("attach %s as %s: %w", tp, o.kind, plainErrno(err))
+		}
+		o.links = append(o.links, l)
+	}
+	return nil
+}
+
+func (o *object) attachOne(tp string) (link.Link, error) {
+	name := programFor(tp, o.kind)
+	prog := o.coll.Programs[name]
+	if o.kind == AttachTpBTF {
+		return link.AttachTracing(link.TracingOptions{Program: prog})
+	}
+	return link.AttachRawTracepoint(link.RawTracepointOptions{Name: o.targets[name], Program: prog})
+}
+
+// status tells how the object is attached; reasons say what it cannot see.
+func (o *object) status(reasons ...string) ProbeStatus {
+	return ProbeStatus{Probe: o.probe, Attached: len(o.links) > 0, Attach: o.kind, Reason: strings.Join(reasons, "; ")}
+}
+
+func (o *object) detach() {
+	for _, l := range o.links {
+		l.Close()
+	}
+	o.links = nil
+}
+
+func (o *object) close() {
+	o.detach()
+	for _, it := range o.iterators {
+		it.Close()
+	}
+	o.iterators = nil
+	o.coll.Close()
+}
+
+// plainErrno drops the advice that the library adds to EPERM (raise the
+// memlock limit): BPF memory is accounted to the cgroup since kernel 5.11 and
+// the cause is another one. The verifier's log stays.
+func plainErrno(err error) error {
+	if _, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+		return err
+	}
+	if errors.Is(err, unix.EPERM) {
+		return unix.EPERM
+	}
+	return err
+}
+
+// loadTypes reads an external BTF file; an empty path means the kernel's own.
+func loadTypes(path string) (*btf.Spec, error) {
+	if path == "" {
+		return nil, nil
+	}
+	spec, err := btf.LoadSpec(path)
+	if err != nil {
+		return nil, fmt.Errorf("read BTF %s: %w", path, err)
+	}
+	return spec, nil
+}

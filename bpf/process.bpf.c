@@ -1,0 +1,345 @@
+//go:build ignore
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * process: counts forks, execs and exits, times lives, and knows how many
+ * processes there are.
+ *
+ * The counts need no map: a fork, an exec and the end of a thread group each
+ * have a tracepoint of their own. The map of live processes is there for two
+ * things only, the time of the last exec and the gauge, and a full map costs
+ * nothing but the former.
+ *
+ * A process is a thread group, kernel threads included: what `ps -e` lists
+ * without its zombies.
+ */
+#include "kernel.h"
+#include "attach.bpf.h"
+#include "event.bpf.h"
+#include "hist.bpf.h"
+#include <bpf/bpf_core_read.h>
+
+#define SIGKILL 9
+#define SIGNAL_GROUP_EXIT 0x00000004
+#define EEXIST 17
+
+/* Ancestors that are walked; more count as this many. */
+#define MAX_DEPTH 128
+
+enum { FORK_PROCESS, FORK_THREAD, FORK_TYPES };
+enum { EXIT_ZERO, EXIT_NONZERO, EXIT_SIGNAL, EXIT_OOM_KILL, EXIT_REASONS };
+
+/* sched_process_exit tells whether the group ends with this thread: newer kernels. */
+const volatile bool has_group_dead = false;
+
+/*
+ * When the fork program was attached, CLOCK_BOOTTIME: who started later has
+ * been seen to start. 0 until user space has set it, before it seeds.
+ */
+__u64 attached_ns;
+
+/* Processes that found the map full. */
+__u64 alive_failures;
+
+struct cpu_processes {
+	__u64 execs;
+	__u64 forks[FORK_TYPES];
+	__u64 exits[EXIT_REASONS];
+	__s64 alive; /* a part of the sum, may be negative */
+	struct hist lifetime;
+	struct hist depth;
+};
+
+/* One element per CPU, mapped by user space: a scrape is a memory read. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* possible CPUs, set by the loader */
+	__type(key, __u32);
+	__type(value, struct cpu_processes);
+} counts SEC(".maps");
+
+/* Live processes by pid, with the time of the last exec, 0 if none was seen. Preallocated. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536); /* set by the loader */
+	__type(key, __u32);
+	__type(value, __u64);
+} alive SEC(".maps");
+
+/*
+ * Which processes ended last, by a few bits of the pid: of several threads that
+ * take themselves for the last one, the first to enter its process here is.
+ */
+#define ENDED 4096
+__u64 ended[ENDED];
+
+static __always_inline struct cpu_processes *cpu_processes(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&counts, &cpu);
+}
+
+static __always_inline void hist_add(struct hist *h, __u32 slot, __u64 v)
+{
+	if (slot >= HIST_SLOTS)
+		return;
+	__sync_fetch_and_add(&h->slots[slot], 1);
+	__sync_fetch_and_add(&h->sum, v);
+}
+
+static __always_inline __u64 started_ns(struct task_struct *t)
+{
+	return BPF_CORE_READ(t, group_leader, start_boottime);
+}
+
+/* Ancestors of t, up to and including init or kthreadd; the idle task is nobody's. */
+static __always_inline __u32 lineage_depth(struct task_struct *t)
+{
+	__u32 depth = 0;
+
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		t = BPF_CORE_READ(t, real_parent);
+		if (!t || !BPF_CORE_READ(t, pid))
+			break;
+		depth++;
+	}
+	return depth;
+}
+
+static __always_inline void send_fork(struct task_struct *child)
+{
+	struct fork_event *e;
+
+	if (!point_on(POINT_PROCESS_FORK))
+		return;
+	e = event_reserve(POINT_PROCESS_FORK, sizeof(*e));
+	if (!e)
+		return;
+	fill_current(&e->h.process);
+	fill_process(&e->child, child);
+	event_submit(e);
+}
+
+/* Enters a new process. Its pid may be there if the seeding was faster. */
+static __always_inline void enter_alive(struct cpu_processes *c, __u32 pid)
+{
+	__u64 none = 0;
+	/* an int: before 6.4 the upper half of the result is not to be relied upon */
+	int err = bpf_map_update_elem(&alive, &pid, &none, BPF_NOEXIST);
+
+	if (err == -EEXIST)
+		return;
+	if (err)
+		__sync_fetch_and_add(&alive_failures, 1);
+	__sync_fetch_and_add(&c->alive, 1);
+}
+
+static __always_inline int process_fork(struct bpf_raw_tracepoint_args *ctx, bool btf)
+{
+	struct task_struct *child = (struct task_struct *)ctx->args[1];
+	struct cpu_processes *c = cpu_processes();
+	__u32 pid = BPF_CORE_READ(child, pid), depth;
+
+	if (!c)
+		return 0;
+	if (pid != (__u32)BPF_CORE_READ(child, tgid)) {
+		__sync_fetch_and_add(&c->forks[FORK_THREAD], 1);
+		return 0;
+	}
+	__sync_fetch_and_add(&c->forks[FORK_PROCESS], 1);
+	depth = lineage_depth(child);
+	hist_add(&c->depth, hist_slot_int(depth), depth);
+	enter_alive(c, pid);
+	send_fork(child);
+	return 0;
+}
+
+static __always_inline void send_exec(struct linux_binprm *bprm)
+{
+	struct exec_event *e;
+	long len;
+
+	if (!point_on(POINT_PROCESS_EXEC))
+		return;
+	e = event_reserve(POINT_PROCESS_EXEC, sizeof(*e));
+	if (!e)
+		return;
+	fill_current(&e->h.process);
+	len = bpf_probe_read_kernel_str(e->path, sizeof(e->path), BPF_CORE_READ(bprm, filename));
+	e->path_len = len > 0 ? len - 1 : 0;
+	e->pad = 0;
+	event_submit(e);
+}
+
+static __always_inline int process_exec(struct bpf_raw_tracepoint_args *ctx, bool btf)
+{
+	struct linux_binprm *bprm = (struct linux_binprm *)ctx->args[2];
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct cpu_processes *c = cpu_processes();
+	__u64 *exec_ns;
+
+	if (!c)
+		return 0;
+	__sync_fetch_and_add(&c->execs, 1);
+	exec_ns = bpf_map_lookup_elem(&alive, &pid);
+	if (exec_ns)
+		*exec_ns = bpf_ktime_get_boot_ns();
+	send_exec(bprm);
+	return 0;
+}
+
+/*
+ * Whether the calling thread ends its process. Without the tracepoint's word
+ * for it, two threads on two CPUs can both find no other alive.
+ */
+static __always_inline bool last_thread(struct bpf_raw_tracepoint_args *ctx, struct task_struct *t)
+{
+	if (has_group_dead)
+		return ctx->args[1] & 0xff;
+	return !BPF_CORE_READ(t, signal, live.counter);
+}
+
+/*
+ * Takes the process out of the map and tells whether this thread is the one to
+ * count its end. Among threads that all believe to be the last one:
+ *
+ *   - Of a process that was entered at its fork, one deletes the entry, and it
+ *     counts. One that comes later finds neither an entry nor, since the mark in
+ *     `ended` was set before the deletion, an unmarked process.
+ *   - Else (before it was seeded, or the map was full) the mark decides alone.
+ *     It is exact unless a process with the same low bits of the pid ends in the
+ *     instant between two last threads.
+ */
+static __always_inline bool leave_alive(struct cpu_processes *c, __u32 pid, __u64 start_ns,
+					__u64 *exec_ns)
+{
+	bool young = attached_ns && start_ns >= attached_ns, first = true, deleted;
+	__u64 *known = bpf_map_lookup_elem(&alive, &pid);
+
+	*exec_ns = known ? *known : 0;
+	if (!has_group_dead) {
+		__u64 mark = start_ns ^ ((__u64)pid << 40);
+
+		first = __sync_lock_test_and_set(&ended[pid & (ENDED - 1)], mark) != mark;
+	}
+	deleted = known && !bpf_map_delete_elem(&alive, &pid);
+	if (!has_group_dead && known && young)
+		first = deleted;
+	/* an old process that is not in the map has never been in the gauge */
+	if (deleted || (first && !known && young))
+		__sync_fetch_and_add(&c->alive, -1);
+	return first;
+}
+
+/* The status that wait(2) reports: of the group, or of its leader where no group exit was begun. */
+static __always_inline int wait_status(struct task_struct *t)
+{
+	if (BPF_CORE_READ(t, signal, flags) & SIGNAL_GROUP_EXIT)
+		return BPF_CORE_READ(t, signal, group_exit_code);
+	return BPF_CORE_READ(t, group_leader, exit_code);
+}
+
+static __always_inline __u32 exit_reason(struct task_struct *t, int status)
+{
+	int signal = status & 0x7f;
+
+	if (signal == SIGKILL && BPF_CORE_READ(t, signal, oom_mm))
+		return EXIT_OOM_KILL;
+	if (signal)
+		return EXIT_SIGNAL;
+	return status ? EXIT_NONZERO : EXIT_ZERO;
+}
+
+static __always_inline void send_exit(struct task_struct *t, int status, __u32 reason,
+				      __u64 lifetime)
+{
+	struct exit_event *e;
+
+	if (!point_on(POINT_PROCESS_EXIT))
+		return;
+	e = event_reserve(POINT_PROCESS_EXIT, sizeof(*e));
+	if (!e)
+		return;
+	fill_current(&e->h.process);
+	BPF_CORE_READ_STR_INTO(&e->h.process.comm, t, group_leader, comm);
+	e->lifetime_ns = lifetime;
+	e->signal = status & 0x7f;
+	e->code = e->signal ? 0 : (status >> 8) & 0xff;
+	e->oom_killed = reason == EXIT_OOM_KILL;
+	e->pad = 0;
+	event_submit(e);
+}
+
+static __always_inline int process_exit(struct bpf_raw_tracepoint_args *ctx, bool btf)
+{
+	struct task_struct *t = (struct task_struct *)ctx->args[0];
+	struct cpu_processes *c = cpu_processes();
+	__u64 start_ns, exec_ns, lifetime;
+	__u32 reason;
+	int status;
+
+	if (!c || !last_thread(ctx, t))
+		return 0;
+	start_ns = started_ns(t);
+	if (!leave_alive(c, BPF_CORE_READ(t, tgid), start_ns, &exec_ns))
+		return 0;
+	status = wait_status(t);
+	reason = exit_reason(t, status);
+	lifetime = bpf_ktime_get_boot_ns() - (exec_ns ? exec_ns : start_ns);
+	__sync_fetch_and_add(&c->exits[reason & (EXIT_REASONS - 1)], 1);
+	hist_add(&c->lifetime, hist_slot_ns(lifetime), lifetime);
+	send_exit(t, status, reason, lifetime);
+	return 0;
+}
+
+TRACEPOINT(sched_process_fork, process_fork)
+TRACEPOINT(sched_process_exec, process_exec)
+TRACEPOINT(sched_process_exit, process_exit)
+
+/*
+ * Enters the processes that were there before. Run once, after the tracepoints
+ * are attached. One that ends meanwhile is taken out by whichever comes second,
+ * its exit or the look back here: an exit that ran before the entry was made
+ * has left no thread alive.
+ */
+SEC("iter/task")
+int seed(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct cpu_processes *c = cpu_processes();
+	__u64 none = 0;
+	__u32 pid;
+	int err;
+
+	if (!t || !c || t->pid != t->tgid || t->start_boottime >= attached_ns)
+		return 0;
+	if (!BPF_CORE_READ(t, signal, live.counter))
+		return 0;
+	pid = t->tgid;
+	err = bpf_map_update_elem(&alive, &pid, &none, BPF_NOEXIST);
+	if (err && err != -EEXIST)
+		__sync_fetch_and_add(&alive_failures, 1);
+	if (err)
+		return 0;
+	__sync_fetch_and_add(&c->alive, 1);
+	if (!BPF_CORE_READ(t, signal, live.counter) && !bpf_map_delete_elem(&alive, &pid))
+		__sync_fetch_and_add(&c->alive, -1);
+	return 0;
+}
+
+/* Writes who is alive, one struct process_id after the other. */
+SEC("iter/task")
+int survey(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct process_id p = {};
+
+	if (!t || t->pid != t->tgid || !BPF_CORE_READ(t, signal, live.counter))
+		return 0;
+	fill_process(&p, t);
+	bpf_seq_write(ctx->meta->seq, &p, sizeof(p));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,168 @@
+package bpf
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+)
+
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type cpu_processes process process.bpf.c -- -Iheaders
+
+// DefaultMaxProcesses bounds the map of live processes. An entry takes 80 bytes
+// of kernel memory, 5 MiB in all. A process beyond it is counted like any
+// other, but its life is timed from its fork and not from its last exec.
+const DefaultMaxProcesses = 65536
+
+// ProcessesOptions configures the process probe.
+type ProcessesOptions struct {
+	// Max is the size of the map of live processes, 0 for DefaultMaxProcesses.
+	Max uint32
+	// ProcFS is the proc file system of the initial pid namespace, where
+	// processes are found that task iterators do not show; "" means /proc.
+	ProcFS string
+
+	noGroupDead bool // test: as on kernels whose sched_process_exit has no group_dead
+	noIterator  bool // test: as where task iterators are refused
+}
+
+// Processes counts forks, execs and ends of processes, and how many there are.
+// It is safe for concurrent use.
+type Processes struct {
+	obj      *object
+	counts   *ebpf.Memory
+	cpus     int
+	seeded   int64 // entered by user space, where the kernel could not
+	degraded string
+}
+
+// The indexes of the kernel's counters (process.bpf.c).
+const (
+	forkProcess = iota
+	forkThread
+)
+
+const (
+	exitZero = iota
+	exitNonzero
+	exitSignal
+	exitOOM
+)
+
+// NewProcesses loads the probe, attaches it, and finds the processes that were
+// there before. The exit side goes first, so that no process is entered whose
+// exit will not be seen.
+func NewProcesses(k *Kernel, opts ProcessesOptions) (*Processes, error) {
+	return construct(k, func() (*Processes, error) { return makeProcesses(k, opts) })
+}
+
+func makeProcesses(k *Kernel, opts ProcessesOptions) (*Processes, error) {
+	spec, err := processSpec(k, opts)
+	if err != nil {
+		return nil, err
+	}
+	order := []string{"sched_process_exit", "sched_process_exec", "sched_process_fork"}
+	p := &Processes{cpus: int(spec.Maps["counts"].MaxEntries)}
+	if p.obj, err = loadSeeding(k, blueprint{probe: "process", spec: spec, tracepoints: order}); err != nil {
+		return nil, err
+	}
+	if p.counts, err = p.obj.coll.Maps["counts"].Memory(); err != nil {
+		return nil, fmt.Errorf("map counts: %w", err)
+	}
+	if err := p.obj.attach(order...); err != nil {
+		return nil, err
+	}
+	if opts.ProcFS == "" {
+		opts.ProcFS = "/proc"
+	}
+	return p, p.seed(k, opts.ProcFS)
+}
+
+func processSpec(k *Kernel, opts ProcessesOptions) (*ebpf.CollectionSpec, error) {
+	spec, err := loadProcess()
+	if err != nil {
+		return nil, fmt.Errorf("parse process object: %w", err)
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count CPUs: %w", err)
+	}
+	args, err := k.tracepointArgs("sched_process_exit")
+	if err != nil {
+		return nil, err
+	}
+	if err := spec.Variables["has_group_dead"].Set(len(args) > 1 && !opts.noGroupDead); err != nil {
+		return nil, fmt.Errorf("set has_group_dead: %w", err)
+	}
+	if opts.Max == 0 {
+		opts.Max = DefaultMaxProcesses
+	}
+	spec.Maps["counts"].MaxEntries = uint32(cpus)
+	spec.Maps["alive"].MaxEntries = opts.Max
+	if opts.noIterator {
+		delete(spec.Programs, "seed")
+		delete(spec.Programs, "survey")
+	}
+	return spec, nil
+}
+
+// loadSeeding loads the object with its iterators, or without where the kernel
+// refuses that.
+func loadSeeding(k *Kernel, b blueprint) (*object, error) {
+	o, err := k.load(b)
+	if err == nil || b.spec.Programs["seed"] == nil {
+		return o, err
+	}
+	delete(b.spec.Programs, "seed")
+	delete(b.spec.Programs, "survey")
+	if o, less := k.load(b); less == nil {
+		return o, nil
+	}
+	return nil, err
+}
+
+// Status tells how the probe is attached and what it cannot see.
+func (p *Processes) Status() ProbeStatus {
+	if p.degraded == "" {
+		return p.obj.status()
+	}
+	return p.obj.status(p.degraded)
+}
+
+// Read returns the counts since the probe was attached. It costs a copy of 4 KiB
+// per CPU and no system call.
+func (p *Processes) Read() (ProcessStats, error) {
+	var (
+		cpu             processCpuProcesses
+		lifetime, depth = make([]uint64, histSlots), make([]uint64, histSlots)
+		raw             = unsafe.Slice((*byte)(unsafe.Pointer(&cpu)), unsafe.Sizeof(cpu))
+		s               = ProcessStats{Live: p.seeded}
+		lifetimes, sum  uint64
+	)
+	for i := range p.cpus {
+		if _, err := p.counts.ReadAt(raw, int64(i)*int64(len(raw))); err != nil {
+			return ProcessStats{}, fmt.Errorf("read counts: %w", err)
+		}
+		s.Execs += cpu.Execs
+		s.ForksProcess += cpu.Forks[forkProcess]
+		s.ForksThread += cpu.Forks[forkThread]
+		s.ExitsZero += cpu.Exits[exitZero]
+		s.ExitsNonzero += cpu.Exits[exitNonzero]
+		s.ExitsSignal += cpu.Exits[exitSignal]
+		s.ExitsOOM += cpu.Exits[exitOOM]
+		s.Live += cpu.Alive
+		lifetimes += cpu.Lifetime.Sum
+		sum += cpu.Depth.Sum
+		addSlots(lifetime, cpu.Lifetime.Slots[:])
+		addSlots(depth, cpu.Depth.Slots[:])
+	}
+	s.Lifetime = bucketsNS(lifetime, lifetimes)
+	s.LineageDepth = bucketsInt(depth, sum)
+	return s, nil
+}
+
+func addSlots(sum, slots []uint64) {
+	for i, n := range slots {
+		sum[i] += n
+	}
+}

@@ -1,0 +1,357 @@
+package bpf
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The tests count system calls that nothing else on a machine is likely to make:
+// the probe sees the whole node.
+
+// start runs one act in a child of the test binary and returns its pipes.
+func start(t *testing.T, act string) (*exec.Cmd, io.WriteCloser, io.Reader) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "SONDE_TEST_ACT="+act)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return cmd, in, out
+}
+
+// run runs one act to its end.
+func run(t *testing.T, act string) {
+	t.Helper()
+	cmd, _, out := start(t, act)
+	if _, err := io.Copy(os.Stderr, out); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%s: %v", act, err)
+	}
+}
+
+// rareSleep waits on an empty epoll instance through the one call for it that
+// hardly anybody makes, epoll_pwait2, with all signals blocked.
+func rareSleep(d time.Duration) error {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ts, mask := unix.NsecToTimespec(int64(d)), ^uint64(0)
+	var ev unix.EpollEvent
+	if _, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(fd), uintptr(unsafe.Pointer(&ev)), 1,
+		uintptr(unsafe.Pointer(&ts)), uintptr(unsafe.Pointer(&mask)), unsafe.Sizeof(mask)); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (s *Syscalls) unpaired(tb testing.TB, reason string) uint64 {
+	tb.Helper()
+	stats, err := s.ReadUnpaired()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, st := range stats {
+		if st.Reason == reason {
+			return st.Count
+		}
+	}
+	tb.Fatalf("no reason %q", reason)
+	return 0
+}
+
+// ppoll waits on nothing, the rarest of sleeps, with all signals blocked: Go's
+// scheduler sends some.
+func ppoll(d time.Duration) unix.Errno {
+	ts, mask := unix.NsecToTimespec(int64(d)), ^uint64(0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&ts)),
+		uintptr(unsafe.Pointer(&mask)), unsafe.Sizeof(mask), 0)
+	return errno
+}
+
+// syscallActs are the workloads of this file.
+func syscallActs() {
+	acts["noop"] = func() error { return nil }
+	acts["rare-sleep"] = func() error {
+		runtime.LockOSThread()
+		fmt.Println(unix.Gettid())
+		return rareSleep(700 * time.Millisecond)
+	}
+	acts["ppoll"] = func() error {
+		runtime.LockOSThread()
+		fmt.Println(unix.Gettid())
+		if errno := ppoll(700 * time.Millisecond); errno != 0 {
+			return errno
+		}
+		return nil
+	}
+	acts["exec-from-thread"] = execFromThread
+	acts["seccomp"] = seccompDenied
+}
+
+// execFromThread replaces the process from a thread that is not its leader.
+func execFromThread() error {
+	if os.Getenv("SONDE_TEST_EXECED") != "" {
+		return nil
+	}
+	fault := make(chan error)
+	for range 2 { // one of two locked goroutines is not on the leader
+		go func() {
+			runtime.LockOSThread()
+			if unix.Gettid() == unix.Getpid() {
+				select {}
+			}
+			path := []byte("/proc/self/exe\x00")
+			act, env := []byte("SONDE_TEST_ACT=exec-from-thread\x00"), []byte("SONDE_TEST_EXECED=1\x00")
+			argv := []*byte{&path[0], nil}
+			envp := []*byte{&act[0], &env[0], nil}
+			at := unix.AT_FDCWD
+			_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(at), uintptr(unsafe.Pointer(&path[0])),
+				uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envp[0])), 0, 0)
+			fault <- errno
+		}()
+	}
+	return <-fault
+}
+
+// seccompDenied makes 100 calls that a filter refuses before their entry is seen.
+func seccompDenied() error {
+	runtime.LockOSThread()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: unix.SYS_SCHED_GET_PRIORITY_MIN},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0); err != nil {
+		return err
+	}
+	for range 100 {
+		if _, _, errno := unix.RawSyscall(unix.SYS_SCHED_GET_PRIORITY_MIN, 0, 0, 0); errno != unix.EPERM {
+			return fmt.Errorf("filtered call: %w, want EPERM", errno)
+		}
+	}
+	return nil
+}
+
+func TestSyscallDurationIsTheCalls(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		s := newSyscalls(t, k, SyscallsOptions{})
+		const n, each = 10, 20 * time.Millisecond
+		began := time.Now()
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for range n {
+			if err := rareSleep(each); err != nil {
+				t.Fatal(err)
+			}
+		}
+		took := time.Since(began)
+		if err := s.Read(func(st SyscallStat) {
+			if st.Syscall != "epoll_pwait2" || st.Outcome != "success" {
+				return
+			}
+			if st.Count != n {
+				t.Errorf("counted %d of %d", st.Count, n)
+			}
+			if sum := time.Duration(st.Duration.Sum); sum < n*each || sum > took {
+				t.Errorf("sum %v, want between %v and %v", sum, n*each, took)
+			}
+			for i, c := range st.Duration.Counts {
+				if upper := st.Duration.First + int32(i); upper <= -23 && c > 0 { // 2^(-23/4) s = 18.6 ms
+					t.Errorf("%d calls in bucket %d, below the time each took", c, upper)
+				}
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestSyscallsUnderWayAtAttachAreNotTimed(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		cmd, _, out := start(t, "rare-sleep")
+		var tid int
+		if _, err := fmt.Fscan(out, &tid); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		s := newSyscalls(t, k, SyscallsOptions{})
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.count(t, "epoll_pwait2", "success"); got != 0 {
+			t.Errorf("timed %d calls whose start was not seen", got)
+		}
+		if got := s.unpaired(t, "attach"); got == 0 {
+			t.Error("the call under way at attach is not accounted for")
+		}
+	})
+}
+
+func TestSyscallsRestartedAreErrorsOfTheirOwn(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		s := newSyscalls(t, k, SyscallsOptions{})
+		cmd, _, out := start(t, "ppoll")
+		var tid int
+		if _, err := fmt.Fscan(out, &tid); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGCONT} {
+			if err := unix.Kill(cmd.Process.Pid, sig); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.errorCount(t, "ppoll", "restart"); got != 1 {
+			t.Errorf("restarted %d times, want 1", got)
+		}
+		if got := s.count(t, "ppoll", "success"); got == 0 { // others may poll too
+			t.Error("the restarted call did not end in success")
+		}
+	})
+}
+
+func TestSyscallsExecFromThreadKeepsItsEntry(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		s := newSyscalls(t, k, SyscallsOptions{})
+		for range 5 {
+			run(t, "exec-from-thread")
+		}
+		if got := s.count(t, "execveat", "success"); got != 5 {
+			t.Errorf("counted %d of 5 execveat calls from threads", got)
+		}
+	})
+}
+
+func TestSyscallsRefusedBySeccompAreUnpaired(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		s := newSyscalls(t, k, SyscallsOptions{})
+		before := s.unpaired(t, "seccomp")
+		run(t, "seccomp")
+		if got := s.unpaired(t, "seccomp") - before; got != 100 {
+			t.Errorf("counted %d of 100 refused calls", got)
+		}
+		if got := s.count(t, "sched_get_priority_min", "error") + s.count(t, "sched_get_priority_min", "success"); got != 0 {
+			t.Errorf("timed %d calls that never entered", got)
+		}
+	})
+}
+
+func TestSyscallsOutsideTheTable(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	s := newSyscalls(t, k, SyscallsOptions{})
+	compat := map[string]uintptr{"amd64": 0x40000000 + unix.SYS_GETPID}[runtime.GOARCH]
+	for range 1000 {
+		unix.RawSyscall(syscallTable+100, 0, 0, 0)
+		if compat != 0 {
+			unix.RawSyscall(compat, 0, 0, 0)
+		}
+	}
+	if got := s.count(t, "other", "error"); got != 1000 {
+		t.Errorf("numbers beyond the table: counted %d of 1000", got)
+	}
+	if compat != 0 {
+		if got := s.count(t, "compat", "error") + s.count(t, "compat", "success"); got != 1000 {
+			t.Errorf("x32 calls: counted %d of 1000", got)
+		}
+	}
+}
+
+// hammer makes calls from many threads at once.
+func hammer(threads, calls int) {
+	var wg sync.WaitGroup
+	for range threads {
+		wg.Go(func() {
+			runtime.LockOSThread() // the thread ends here too: slots come and go
+			for range calls {
+				unix.RawSyscall(unix.SYS_SCHED_GET_PRIORITY_MAX, 0, 0, 0)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestSyscallsManyThreadsFewSlots(t *testing.T) {
+	for _, c := range []struct {
+		slots       uint32
+		preemptible bool
+	}{{DefaultThreadSlots, false}, {64, false}, {1, false}, {DefaultThreadSlots, true}} {
+		slots := c.slots
+		t.Run(fmt.Sprintf("slots=%d,preemptible=%v", slots, c.preemptible), func(t *testing.T) {
+			k := newKernel(t, Options{RingBytes: 1 << 20, preemptible: c.preemptible})
+			s := newSyscalls(t, k, SyscallsOptions{ThreadSlots: slots})
+			hammer(200, 1000)
+			hammer(200, 1000)
+			if got := s.count(t, "sched_get_priority_max", "success"); got != 400_000 {
+				t.Errorf("counted %d of 400000", got)
+			}
+			if got := s.unpaired(t, "no_slot"); got != 0 {
+				t.Errorf("%d calls found no slot", got)
+			}
+		})
+	}
+}
+
+// Beyond all slots calls are not timed, but each of them is accounted for.
+func TestSyscallsNoSlotIsCounted(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	s := newSyscalls(t, k, SyscallsOptions{ThreadSlots: 1, overflow: 1})
+	hammer(50, 1000)
+	timed, untimed := s.count(t, "sched_get_priority_max", "success"), s.unpaired(t, "no_slot")
+	if untimed == 0 {
+		t.Error("50 threads found room in two places")
+	}
+	if timed+untimed < 50_000 {
+		t.Errorf("%d timed and %d without a slot do not cover 50000 calls", timed, untimed)
+	}
+}
+
+func TestSyscallsBeyondAllHistogramsAreOther(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	s := newSyscalls(t, k, SyscallsOptions{histLimit: 2}) // none but "other"
+	const n = 5000
+	for range n {
+		unix.RawSyscall(unix.SYS_SCHED_GET_PRIORITY_MAX, 0, 0, 0)
+	}
+	if got := s.count(t, "sched_get_priority_max", "success"); got != 0 {
+		t.Errorf("%d calls have a histogram although none was free", got)
+	}
+	folded, err := s.Folded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.count(t, "other", "success"); got < n || folded < n {
+		t.Errorf("other has %d calls, folded %d, want at least %d", got, folded, n)
+	}
+}

@@ -1,0 +1,66 @@
+package bpf
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func newSyscalls(tb testing.TB, k *Kernel, opts SyscallsOptions) *Syscalls {
+	tb.Helper()
+	s, err := NewSyscalls(k, opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// count returns the calls of one system call and outcome.
+func (s *Syscalls) count(tb testing.TB, name, outcome string) uint64 {
+	tb.Helper()
+	var n uint64
+	if err := s.Read(func(st SyscallStat) {
+		if st.Syscall == name && st.Outcome == outcome {
+			n += st.Count
+		}
+	}); err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+func (s *Syscalls) errorCount(tb testing.TB, name, errno string) uint64 {
+	tb.Helper()
+	stats, err := s.ReadErrors()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, st := range stats {
+		if st.Syscall == name && st.Errno == errno {
+			return st.Count
+		}
+	}
+	return 0
+}
+
+func TestSyscallsCountExactly(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		s := newSyscalls(t, k, SyscallsOptions{})
+		const n = 100_000
+		for range n {
+			unix.RawSyscall(unix.SYS_SCHED_GET_PRIORITY_MAX, 0, 0, 0)
+		}
+		for range 1000 {
+			unix.RawSyscall(unix.SYS_SCHED_GET_PRIORITY_MAX, 99, 0, 0)
+		}
+		if got := s.count(t, "sched_get_priority_max", "success"); got != n {
+			t.Errorf("success: counted %d of %d", got, n)
+		}
+		if got := s.count(t, "sched_get_priority_max", "error"); got != 1000 {
+			t.Errorf("error: counted %d of 1000", got)
+		}
+		if got := s.errorCount(t, "sched_get_priority_max", "EINVAL"); got != 1000 {
+			t.Errorf("EINVAL: counted %d of 1000", got)
+		}
+	})
+}

@@ -1,0 +1,343 @@
+package bpf
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/testenv"
+)
+
+// newUDP creates the probe; the attach kinds of tracepoints do not concern it.
+func newUDP(t *testing.T, opts UDPOptions) (*UDP, *Kernel) {
+	t.Helper()
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	if _, err := cgroup2Root(); err != nil {
+		testenv.Skip(t, err.Error())
+	}
+	u, err := NewUDP(k, opts)
+	must(t, "new udp probe", err)
+	if s := u.Status(); s.Reason != "" || !s.Attached {
+		t.Fatalf("degraded: %+v", s)
+	}
+	return u, k
+}
+
+// flowsAdded checks that work opens and closes exactly what is wanted, as adds
+// does for TCP.
+func flowsAdded(t *testing.T, u *UDP, peer Peer, want [Directions]ConnStat, work func()) {
+	t.Helper()
+	var diff string
+	for range 3 {
+		before, err := u.Read()
+		must(t, "read", err)
+		work()
+		now, err := u.Read()
+		must(t, "read", err)
+		var got [Directions]ConnStat
+		for d := range Directions {
+			b, n := before.Flows[d][peer], now.Flows[d][peer]
+			got[d] = ConnStat{Open: n.Open - b.Open, Opened: n.Opened - b.Opened, Closed: n.Closed - b.Closed}
+		}
+		if diff = cmp.Diff(want, got); diff == "" {
+			return
+		}
+	}
+	t.Errorf("(-want +got)\n%s", diff)
+}
+
+func opens(outbound, inbound int64) [Directions]ConnStat {
+	return [Directions]ConnStat{
+		Inbound:  {Open: inbound, Opened: uint64(inbound)},
+		Outbound: {Open: outbound, Opened: uint64(outbound)},
+	}
+}
+
+func closes(outbound, inbound int64) [Directions]ConnStat {
+	return [Directions]ConnStat{
+		Inbound:  {Open: -inbound, Closed: uint64(inbound)},
+		Outbound: {Open: -outbound, Closed: uint64(outbound)},
+	}
+}
+
+// udpSocket returns a socket that does not wait for ever.
+func udpSocket(t *testing.T, family int) int {
+	t.Helper()
+	fd := socket(t, family, unix.SOCK_DGRAM)
+	must(t, "set SO_RCVTIMEO", unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
+	return fd
+}
+
+// udpServer returns a socket bound to a free port; of an IPv6 address, because
+// its answers would come from another one otherwise.
+func udpServer(t *testing.T, to unix.Sockaddr) (int, uint16) {
+	t.Helper()
+	fd := udpSocket(t, familyOf(to))
+	bindTo(t, fd, to)
+	if portOf(t, fd) == 0 {
+		if familyOf(to) == unix.AF_INET {
+			must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{}))
+		} else {
+			must(t, "bind", unix.Bind(fd, &unix.SockaddrInet6{}))
+		}
+	}
+	return fd, portOf(t, fd)
+}
+
+// request sends one datagram to the server, which answers it; both ends use
+// calls with names and without, as told.
+func request(t *testing.T, client, server int, to unix.Sockaddr, connected bool) {
+	t.Helper()
+	var buf [16]byte
+	var err error
+	if connected {
+		_, err = unix.Write(client, buf[:])
+	} else {
+		err = unix.Sendto(client, buf[:], 0, to)
+	}
+	must(t, "send", err)
+	n, from, err := unix.Recvfrom(server, buf[:], 0)
+	must(t, "receive", err)
+	must(t, "answer", unix.Sendto(server, buf[:n], 0, from))
+	if connected {
+		_, err = unix.Read(client, buf[:])
+	} else {
+		_, _, err = unix.Recvfrom(client, buf[:], 0)
+	}
+	must(t, "receive answer", err)
+}
+
+func TestUDPCountsFlowsExactly(t *testing.T) {
+	cases := []struct {
+		name   string
+		to     string
+		mapped bool
+		peer   Peer
+	}{
+		{"public IPv4", "198.51.100.7", false, Public},
+		{"private IPv4", "10.1.2.3", false, Private},
+		{"loopback IPv4", "127.0.0.1", false, Loopback},
+		{"public IPv6", "2001:db8::7", false, Public},
+		{"private IPv6", "fd00::7", false, Private},
+		{"v4-mapped client and server", "10.1.2.3", true, Private},
+	}
+	u, _ := newUDP(t, UDPOptions{})
+	privateNet(t)
+	for _, c := range cases {
+		for _, connected := range []bool{false, true} {
+			t.Logf("%s, connected %v", c.name, connected)
+			addr := netip.MustParseAddr(c.to)
+			server, port := udpServer(t, sockaddr(netip.AddrPortFrom(addr, 0), c.mapped))
+			to := sockaddr(netip.AddrPortFrom(addr, port), c.mapped)
+			const n = 50
+			var clients []int
+			flowsAdded(t, u, c.peer, opens(n, n), func() {
+				closeAll(clients...)
+				clients = nil
+				for range n {
+					client := udpSocket(t, familyOf(to))
+					bindTo(t, client, to)
+					if connected {
+						must(t, "connect", unix.Connect(client, to))
+					}
+					for range 3 { // more datagrams open nothing
+						request(t, client, server, to, connected)
+					}
+					clients = append(clients, client)
+				}
+			})
+			flowsAdded(t, u, c.peer, closes(n, 0), func() { closeAll(clients...) })
+			flowsAdded(t, u, c.peer, closes(0, n), func() { unix.Close(server) }) // all its flows at once
+		}
+	}
+}
+
+// One unconnected socket has a flow with each peer that it talks to, and sends
+// that come to nothing are none.
+func TestUDPFlowsOfOneSocket(t *testing.T) {
+	u, _ := newUDP(t, UDPOptions{})
+	privateNet(t)
+	server, port := udpServer(t, at("0.0.0.0", 0))
+	defer unix.Close(server)
+	client := udpSocket(t, unix.AF_INET)
+	must(t, "bind", unix.Bind(client, at("10.1.2.3", 0)))
+	const n = 100
+	send := func(addr string) error { return unix.Sendto(client, []byte{1}, 0, at(addr, port)) }
+	flowsAdded(t, u, Private, opens(n, 1), func() {
+		for i := range n {
+			must(t, "send", send(netip.AddrFrom4([4]byte{10, 9, 0, byte(i)}).String()))
+		}
+	})
+	flowsAdded(t, u, Public, opens(1, 0), func() { must(t, "send", send("198.51.100.7")) })
+	flowsAdded(t, u, Public, opens(0, 0), func() {
+		if err := send(unroutable.String()); !errors.Is(err, unix.EHOSTUNREACH) {
+			t.Fatalf("send: %v", err)
+		}
+		if err := send("255.255.255.255"); !errors.Is(err, unix.EACCES) {
+			t.Fatalf("send: %v", err)
+		}
+		tcp := socket(t, unix.AF_INET, unix.SOCK_STREAM)
+		connectOn(t, tcp, at("198.51.100.7", port), unix.ECONNREFUSED)
+		unix.Close(tcp)
+	})
+	flowsAdded(t, u, Private, closes(n, 0), func() { unix.Close(client) })
+}
+
+// sendmmsg and recvmmsg are no calls of their own to the probe: packets are.
+func TestUDPBatches(t *testing.T) {
+	u, _ := newUDP(t, UDPOptions{})
+	privateNet(t)
+	server, port := udpServer(t, at("0.0.0.0", 0))
+	defer unix.Close(server)
+	client := udpSocket(t, unix.AF_INET)
+	must(t, "connect", unix.Connect(client, at("10.1.2.3", port)))
+	defer unix.Close(client)
+	flowsAdded(t, u, Private, opens(1, 1), func() {
+		if n, err := sendmmsg(client, 8); n != 8 || err != nil {
+			t.Fatalf("sendmmsg: %d, %v", n, err)
+		}
+	})
+}
+
+func sendmmsg(fd, n int) (int, error) {
+	type message struct {
+		unix.Msghdr
+		_ uint64 // how much of it was sent, and padding
+	}
+	payload := [8]byte{}
+	vec := unix.Iovec{Base: &payload[0], Len: uint64(len(payload))}
+	messages := make([]message, n)
+	for i := range messages {
+		messages[i].Iov, messages[i].Iovlen = &vec, 1
+	}
+	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptrOf(&messages[0]), uintptr(n), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(sent), nil
+}
+
+// A multicast group and the broadcast address are peers of the sender; each
+// member of the group has a flow with the sender.
+func TestUDPMulticastAndBroadcast(t *testing.T) {
+	u, _ := newUDP(t, UDPOptions{})
+	privateNet(t)
+	group := [4]byte{239, 1, 2, 3}
+	var members []int
+	_, port := udpServer(t, at("0.0.0.0", 0))
+	for range 3 {
+		fd := socket(t, unix.AF_INET, unix.SOCK_DGRAM)
+		must(t, "set SO_REUSEADDR", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+		must(t, "bind", unix.Bind(fd, at("0.0.0.0", port+1)))
+		must(t, "join", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: group, Ifindex: 1}))
+		members = append(members, fd)
+	}
+	defer closeAll(members...)
+	sender := socket(t, unix.AF_INET, unix.SOCK_DGRAM)
+	defer unix.Close(sender)
+	must(t, "bind", unix.Bind(sender, at("198.51.100.7", 0)))
+	must(t, "set IP_MULTICAST_IF", unix.SetsockoptIPMreqn(sender, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: 1}))
+	flowsAdded(t, u, Public, opens(1, 3), func() {
+		for range 2 {
+			must(t, "send", unix.Sendto(sender, []byte{1}, 0, &unix.SockaddrInet4{Port: int(port) + 1, Addr: group}))
+		}
+	})
+}
+
+// A flow that nobody uses is closed; the next datagram opens another.
+func TestUDPClosesIdleFlows(t *testing.T) {
+	const idle = 200 * time.Millisecond
+	u, _ := newUDP(t, UDPOptions{Idle: idle})
+	privateNet(t)
+	server, port := udpServer(t, at("0.0.0.0", 0))
+	defer unix.Close(server)
+	client := udpSocket(t, unix.AF_INET)
+	defer unix.Close(client)
+	to := at("10.1.2.3", port)
+	flowsAdded(t, u, Private, opens(1, 1), func() {
+		for range 20 { // longer than idle, but never still for so long
+			request(t, client, server, to, false)
+			time.Sleep(idle / 10)
+			if _, err := u.Read(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	flowsAdded(t, u, Private, closes(1, 1), func() { time.Sleep(idle + idle/2) })
+	flowsAdded(t, u, Private, opens(1, 1), func() { request(t, client, server, to, false) })
+}
+
+// Many threads send the first datagrams of the same flows, while others sweep:
+// each flow is opened once.
+func TestUDPOpensAFlowOnce(t *testing.T) {
+	u, _ := newUDP(t, UDPOptions{})
+	privateNet(t)
+	server, port := udpServer(t, at("0.0.0.0", 0))
+	defer unix.Close(server)
+	const rounds, senders, peers = 20, 8, 20
+	flowsAdded(t, u, Private, [Directions]ConnStat{
+		Outbound: {Opened: rounds * peers, Closed: rounds * peers},
+		Inbound:  {Open: rounds, Opened: rounds},
+	}, func() {
+		for range rounds {
+			client := udpSocket(t, unix.AF_INET)
+			must(t, "bind", unix.Bind(client, at("10.1.2.3", 0)))
+			var wg sync.WaitGroup
+			for range senders {
+				wg.Go(func() {
+					for i := range peers {
+						if err := unix.Sendto(client, []byte{1}, 0, at(netip.AddrFrom4([4]byte{10, 9, 1, byte(i)}).String(), port)); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Go(func() {
+				if _, err := u.Read(); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Wait()
+			unix.Close(client)
+		}
+	})
+}
+
+func TestUDPFullMap(t *testing.T) {
+	u, k := newUDP(t, UDPOptions{MaxFlows: 4})
+	privateNet(t)
+	client := udpSocket(t, unix.AF_INET)
+	for i := range 100 {
+		must(t, "send", unix.Sendto(client, []byte{1}, 0, at("198.51.100.7", uint16(1000+i))))
+	}
+	if updateFailures(t, k, "udp_flows") == 0 {
+		t.Error("no flow found the map full")
+	}
+	unix.Close(client)
+	s, err := u.Read()
+	must(t, "read", err)
+	if f := s.Flows[Outbound][Public]; f.Opened == 0 || f.Opened != f.Closed {
+		t.Errorf("%+v does not add up", f)
+	}
+}
+
+func TestParseCgroup2Root(t *testing.T) {
+	const hybrid = `24 1 0:22 / /sys/fs/cgroup rw shared:4 - tmpfs tmpfs rw
+30 24 0:27 /pod1 /elsewhere rw - cgroup2 cgroup2 rw
+31 24 0:27 / /sys/fs/cgroup/uni\040fied rw,relatime shared:9 master:2 - cgroup2 cgroup rw,nsdelegate
+32 24 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+`
+	got, err := parseCgroup2Root(strings.NewReader(hybrid))
+	if want := "/sys/fs/cgroup/uni fied"; got != want || err != nil {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	if _, err := parseCgroup2Root(strings.NewReader("24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n")); !errors.Is(err, ErrNoCgroup2) {
+		t.Errorf("without cgroup v2: %v", err)
+	}
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/collectors"
+	"github.com/sonde-ebpf/sonde/exporter"
+)
+
+// AddCollectors gives the exporter the collectors that are switched on. A probe
+// that is not attached has no collector: its families are absent, not 0.
+func (p *probes) AddCollectors(e *exporter.Exporter) error {
+	on := p.opts.config.Collectors
+	groups := []struct {
+		name    string
+		members collectors.Group
+	}{
+		{"syscalls", p.syscallCollectors()},
+		{"process", p.processCollectors()},
+		{"connections", p.connectionCollectors()},
+		{"drops", p.dropCollectors()},
+		{"oom", p.oomCollectors()},
+		{"probes", collectors.Group{collectors.NewProbes(p)}},
+		{"state", p.stateCollectors()},
+	}
+	if on["pipeline"] {
+		groups = append(groups, struct {
+			name    string
+			members collectors.Group
+		}{"pipeline", p.pipelineCollectors()})
+	}
+	if on["bpf"] {
+		groups = append(groups, struct {
+			name    string
+			members collectors.Group
+		}{"bpf", collectors.Group{collectors.NewBPF(p.kernel, p.kernel, p.stats)}})
+	}
+	for _, g := range groups {
+		if len(g.members) == 0 {
+			continue
+		}
+		if err := e.Add(g.name, g.members); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *probes) stateCollectors() collectors.Group {
+	if p.model.containers == nil {
+		return collectors.Group{collectors.NewState(p.model.store, nil, nil)}
+	}
+	return collectors.Group{
+		collectors.NewState(p.model.store, p.model.containers, nil),
+		collectors.NewContainers(p.model.containers),
+	}
+}
+
+func (p *probes) syscallCollectors() collectors.Group {
+	if p.syscalls == nil {
+		return nil
+	}
+	return collectors.Group{
+		collectors.NewSyscalls(timedSyscalls{p.syscalls, p.timers}, p.attached),
+		collectors.NewSyscallErrors(p.syscalls, p.attached),
+		collectors.NewSyscallsUnpaired(p.syscalls, p.attached),
+		collectors.SeriesLimited{collectors.SyscallLimit(p.syscalls)},
+	}
+}
+
+func (p *probes) processCollectors() collectors.Group {
+	if p.processes == nil {
+		return nil
+	}
+	source := timed[bpf.ProcessStats]{readProcesses, p.processes.Read, p.timers}
+	return collectors.Group{collectors.NewProcess(source, p.attached, p.examples)}
+}
+
+func (p *probes) connectionCollectors() collectors.Group {
+	o := collectors.ConnectionsOptions{TCPCreated: p.attached, UDPCreated: p.attached, Exemplars: p.examples}
+	if p.tcp != nil {
+		o.TCP = timed[bpf.TCPStats]{readTCP, p.tcp.Read, p.timers}
+	}
+	if p.udp != nil {
+		o.UDP = timed[bpf.UDPStats]{readUDP, p.udp.Read, p.timers}
+	}
+	if o.TCP == nil && o.UDP == nil {
+		return nil
+	}
+	return collectors.Group{collectors.NewConnections(o)}
+}
+
+func (p *probes) dropCollectors() collectors.Group {
+	if p.drops == nil {
+		return nil
+	}
+	return collectors.Group{collectors.NewPacketDrops(p.drops, p.attached)}
+}
+
+func (p *probes) oomCollectors() collectors.Group {
+	if p.oom == nil {
+		return nil
+	}
+	return collectors.Group{collectors.NewOOMKills(p.oom)}
+}
+
+func (p *probes) pipelineCollectors() collectors.Group {
+	return collectors.Group{
+		collectors.NewEvents(p.kernel, p.events, p.attached),
+		collectors.NewRings(p.events, p.pipeline),
+		collectors.NewEventTiming(p.pipeline),
+		collectors.NewCanary(p.pipeline),
+		collectors.NewOperations(p.timers),
+	}
+}

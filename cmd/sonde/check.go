@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"golang.org/x/sys/unix"
+)
+
+// checkReport is what `sonde check --json` prints.
+type checkReport struct {
+	Build  build     `json:"build"`
+	OK     bool      `json:"ok"`
+	Code   exitCode  `json:"exit_code"`
+	Checks []finding `json:"checks"`
+}
+
+// aloneChecks are asked by `sonde check` only: a start finds out by doing.
+var aloneChecks = []check{
+	{"instance", (*preflight).instance},
+	{"listen", (*preflight).ports},
+}
+
+// runCheck prints what the checks found. The exit code is that of the first
+// failure, and 0 if a start would succeed, maybe with something missing.
+func runCheck(ctx context.Context, s *settings, stdout io.Writer, asJSON bool) error {
+	c, err := s.load()
+	if err != nil {
+		return err
+	}
+	p := &preflight{machine: newMachine(s), settings: s, config: c}
+	all := append(p.ask(checks), p.ask(aloneChecks)...)
+	failure := firstFailure(all)
+	if asJSON {
+		err = writeJSON(stdout, checkReport{thisBuild(), failure == nil, codeOf(failure), all})
+	} else {
+		err = writeFindings(stdout, all, isTerminal(stdout))
+	}
+	if err != nil {
+		return err
+	}
+	return failure
+}
+
+// instance takes the lock and gives it back.
+func (p *preflight) instance() finding {
+	if _, err := os.Stat(lockPath(p.settings.runDir, p.settings.pinDir)); err != nil {
+		return found("no other instance on %s", p.settings.pinDir)
+	}
+	lock, err := lockInstance(p.settings.runDir, p.settings.pinDir)
+	if err != nil {
+		return failedBy(err)
+	}
+	if err := lock.Release(); err != nil {
+		return warn("", "release lock: %v", err)
+	}
+	return found("no other instance on %s", p.settings.pinDir)
+}
+
+// ports opens every address and closes it again.
+func (p *preflight) ports() finding {
+	for _, address := range p.settings.listen {
+		if strings.HasPrefix(address, "unix://") {
+			continue // a stale socket is replaced at the start
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return failedBy(listenError(fmt.Errorf("listen on %s: %w", address, unwrapListen(err))))
+		}
+		if err := l.Close(); err != nil {
+			return warn("", "close listener: %v", err)
+		}
+	}
+	return found("%s", strings.Join(p.settings.listen, " "))
+}
+
+// failedBy turns an exitError into a finding.
+func failedBy(err error) finding {
+	f := fail(codeOf(err), "", "%v", err)
+	if coded, ok := err.(*exitError); ok { //nolint:errorlint // the outermost one has the words
+		f.Detail, f.Remedy = coded.err.Error(), coded.hint
+	}
+	return f
+}
+
+// writeFindings writes the aligned table for people.
+func writeFindings(w io.Writer, all []finding, colour bool) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range all {
+		text := f.Detail
+		if f.Status != statusOK && f.Remedy != "" {
+			text += " — " + f.Remedy
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", paint(f.Status, colour), f.Check, text)
+	}
+	return table.Flush()
+}
+
+// paint colours a status. Every colour code has the same length, so that the
+// columns stay aligned.
+func paint(s status, colour bool) string {
+	if !colour {
+		return string(s)
+	}
+	code := map[status]string{statusOK: "32", statusWarn: "33", statusFail: "31"}[s]
+	return "\x1b[" + code + "m" + string(s) + "\x1b[0m"
+}
+
+// isTerminal reports whether w is a terminal whose user did not decline colours.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}

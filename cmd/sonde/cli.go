@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// cli is the command line: verbs, their flags, and what was chosen.
+type cli struct {
+	app   *kingpin.Application
+	ended bool // help was asked for and shown
+
+	run, check             *settings
+	checkJSON, versionJSON bool
+}
+
+func newCLI(stdout io.Writer) *cli {
+	c := &cli{app: kingpin.New("sonde", "An eBPF sensor that counts and times what the kernel of this node does.")}
+	c.app.UsageWriter(stdout).ErrorWriter(io.Discard)
+	c.app.HelpFlag.Short('h')
+	c.app.Terminate(func(int) {
+		// Parse goes on after help was shown; nothing it finds then matters.
+		c.ended = true
+		c.app.UsageWriter(io.Discard)
+	})
+
+	runVerb := c.app.Command("run", "Attach to the kernel and serve metrics until SIGTERM or SIGINT; SIGHUP reads the configuration file again.")
+	c.run = newSettings(runVerb)
+	checkVerb := c.app.Command("check", "Tell whether this machine can run the sensor, without attaching anything.")
+	c.check = newSettings(checkVerb)
+	checkVerb.Flag("json", "Print JSON.").BoolVar(&c.checkJSON)
+	versionVerb := c.app.Command("version", "Print the version.")
+	versionVerb.Flag("json", "Print JSON.").BoolVar(&c.versionJSON)
+	return c
+}
+
+// run is the program: it returns the code to exit with. Results go to stdout,
+// everything else to stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	c := newCLI(stdout)
+	if len(args) == 0 {
+		c.app.UsageWriter(stderr)
+		c.app.Usage(nil)
+		return int(exitUsage)
+	}
+	verb, err := c.app.Parse(args)
+	switch {
+	case c.ended:
+		return int(exitOK)
+	case err != nil:
+		return report(stderr, usageError(err))
+	}
+	switch verb {
+	case "version":
+		return report(stderr, runVersion(stdout, c.versionJSON))
+	case "check":
+		return report(stderr, runCheck(ctx, c.check, stdout, c.checkJSON))
+	}
+	return runAgent(ctx, c.run, stderr)
+}
+
+// usageError adds what to do about a command line that cannot be understood.
+func usageError(err error) error {
+	text := strings.ReplaceAll(err.Error(), "unknown long flag", "unknown flag")
+	return &exitError{code: exitUsage, err: fmt.Errorf("%s", text), hint: "`sonde help` lists verbs, `sonde help run` the flags of one"}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	promprocfs "github.com/prometheus/procfs"
+	"github.com/sonde-ebpf/sonde/bpf"
+
+	"github.com/sonde-ebpf/sonde/internal/procfs"
+)
+
+// machine is what preflight and hints look at.
+type machine struct {
+	fs   procfs.FS
+	proc string // mount point of procfs
+	sys  string // mount point of sysfs
+	euid int
+}
+
+func newMachine(s *settings) machine {
+	return machine{
+		fs:   procfs.New(procfs.Options{Proc: s.procFS, Sys: s.sysFS}),
+		proc: s.procFS,
+		sys:  s.sysFS,
+		euid: os.Geteuid(),
+	}
+}
+
+// cgroupV2 returns the root of the host's cgroup v2 hierarchy: the one named, or
+// the best that is mounted; "" where there is none.
+func (m machine) cgroupV2(named string) string {
+	candidates := []string{named, "/host/sys/fs/cgroup", "/host/sys/fs/cgroup/unified"}
+	if named == "" {
+		candidates = candidates[1:]
+	}
+	found, err := m.fs.CgroupV2(candidates...)
+	if err != nil || len(found) == 0 {
+		return ""
+	}
+	return found[0].Dir
+}
+
+// anonymousMemory is what this process is charged for besides maps and files.
+func (m machine) anonymousMemory() (bytes uint64, err error) {
+	fs, err := promprocfs.NewFS(m.proc)
+	if err != nil {
+		return 0, err
+	}
+	self, err := fs.Self()
+	if err != nil {
+		return 0, err
+	}
+	status, err := self.NewStatus()
+	return status.RssAnon, err
+}
+
+// explain gives an error of the kernel its exit code and a hint from its errno
+// and from what the machine says about itself. An error that already knows its
+// code keeps it.
+func (m machine) explain(err error, fallback exitCode) error {
+	var known *exitError
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	if bpf.Refused(err) {
+		return &exitError{code: fallback, err: err, hint: "the verifier of this kernel refuses the program: please report it"}
+	}
+	code, hint := fallback, ""
+	switch errnoOf(err) {
+	case syscall.EPERM:
+		code, hint = m.explainEPERM()
+	case syscall.EACCES:
+		code, hint = exitPolicy, fmt.Sprintf("a security module refuses it (active: %s): allow bpf { map_create map_read map_write prog_load prog_run } for this service", m.modules())
+	case syscall.ENOENT:
+		code, hint = m.explainENOENT(fallback)
+	case syscall.EMFILE, syscall.ENFILE:
+		code, hint = exitResources, "file descriptors ran out: raise the limit of open files (ulimit -n, LimitNOFILE=)"
+	case syscall.ENOMEM:
+		code, hint = exitResources, "kernel memory ran out: raise the memory limit of the cgroup or lower --limits.*"
+	case syscall.ENOSPC:
+		code, hint = exitResources, "space ran out: free some on the file system named, or raise the limit of the map"
+	case syscall.EBUSY, syscall.EEXIST:
+		code, hint = exitRunning, "something like it is there already: is another instance running with the same --bpf.pin-dir?"
+	case syscall.ENOTSUP, syscall.EINVAL, syscall.E2BIG, syscall.Errno(524): // 524 is the kernel's own ENOTSUPP
+		hint = "this kernel may lack the feature: `sonde check` tells what it has"
+	}
+	return &exitError{code: code, err: err, hint: hint}
+}
+
+// explainEPERM finds out which of the three usual causes applies.
+func (m machine) explainEPERM() (exitCode, string) {
+	if missing := m.missingCapabilities(); len(missing) > 0 {
+		hint := "the process lacks " + strings.Join(missing, ", ") + ": run it as root or grant them"
+		if n, err := m.fs.Sysctl("kernel/unprivileged_bpf_disabled"); err == nil && n > 0 {
+			hint += fmt.Sprintf(" (kernel.unprivileged_bpf_disabled is %d, so nobody may use bpf without)", n)
+		}
+		return exitPrivileges, hint
+	}
+	if mode, err := m.fs.Lockdown(); err == nil && mode != "none" {
+		return exitPolicy, fmt.Sprintf("kernel lockdown is %q: boot with lockdown=none, or without Secure Boot, for what it forbids", mode)
+	}
+	return exitPolicy, "the process has the capabilities and lockdown is off: a seccomp filter or a security module refuses it"
+}
+
+func (m machine) explainENOENT(fallback exitCode) (exitCode, string) {
+	if _, err := os.Stat(m.fs.BTF()); err != nil {
+		return exitBTF, "the kernel has no BTF: name a BTF file of this very kernel with --btf"
+	}
+	tracefs := filepath.Join(m.sys, "kernel", "tracing", "events")
+	if _, err := os.Stat(tracefs); err != nil {
+		return fallback, "tracefs is not mounted: mount -t tracefs tracefs " + filepath.Dir(tracefs)
+	}
+	return fallback, ""
+}
+
+// needed are the capabilities without which nothing works; CAP_SYS_ADMIN stands
+// for all of them, as before Linux 5.8.
+var needed = []struct {
+	bit  uint
+	name string
+}{{procfs.CapBPF, "CAP_BPF"}, {procfs.CapPerfmon, "CAP_PERFMON"}}
+
+// useful are the capabilities without which something is missing.
+var useful = []struct {
+	bit   uint
+	name  string
+	admin bool // CAP_SYS_ADMIN contains it as far as bpf goes
+	lost  string
+}{
+	{procfs.CapNetAdmin, "CAP_NET_ADMIN", true, "datagrams received without a name"},
+	{procfs.CapSysPtrace, "CAP_SYS_PTRACE", false, "files of other users' processes"},
+	{procfs.CapSysResource, "CAP_SYS_RESOURCE", true, "locked memory on kernels before 5.11"},
+}
+
+// missingCapabilities lists what is needed and not there. If the status file
+// cannot be read, only root is trusted.
+func (m machine) missingCapabilities() []string {
+	caps, err := m.fs.SelfCapabilities()
+	if err == nil && caps.Has(procfs.CapSysAdmin) || err != nil && m.euid == 0 {
+		return nil
+	}
+	var missing []string
+	for _, c := range needed {
+		if !caps.Has(c.bit) {
+			missing = append(missing, c.name)
+		}
+	}
+	return missing
+}
+
+// modules names the active security modules.
+func (m machine) modules() string {
+	data, err := os.ReadFile(filepath.Join(m.sys, "kernel", "security", "lsm"))
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(data))
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/internal/config"
+	"github.com/sonde-ebpf/sonde/internal/container"
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/state"
+)
+
+// surveyEvery is how often the picture is compared with the kernel's.
+const surveyEvery = time.Minute
+
+// model is what introspection shows: who runs, who talks to whom, in which container.
+type model struct {
+	log        *slog.Logger
+	clock      *sharedClock
+	store      *state.Store
+	containers *container.Containers // nil where no cgroup can be seen
+}
+
+// newModel makes an empty picture; the first survey fills it.
+func newModel(log *slog.Logger, s *settings, c *config.Config) (*model, error) {
+	m := &model{log: log, clock: &sharedClock{}}
+	var err error
+	m.containers, err = container.New(container.Options{
+		Proc: s.procFS, CgroupRoot: s.cgroupFS, Runtimes: c.Containers, Max: c.Limits.Containers,
+		Log: log.With(logging.TargetKey, "container"),
+	})
+	if err != nil {
+		log.Warn("containers stay unknown", "err", err)
+	}
+	o := state.Defaults()
+	o.Now = m.clock.Now
+	o.MaxProcesses, o.MaxConnections = c.Limits.Processes, c.Limits.Connections
+	o.Arguments = c.Runtime.Processes.Arguments
+	o.Networking = networking(c.Runtime.Networking)
+	o.Classes = peerClasses()
+	if m.containers != nil {
+		o.Containers = m.containers
+	}
+	if m.store, err = state.New(o); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// apply follows one event; it runs in the one goroutine that reads the ring.
+func (m *model) apply(ev *event.Event) {
+	if m.containers != nil && ev.Point == event.ProcessFork {
+		m.containers.Fork(&ev.Process, &ev.Child)
+	}
+	m.store.Apply(ev)
+}
+
+// run keeps the picture tidy until ctx ends.
+func (m *model) run(ctx context.Context, survey func(*state.Survey) (processes, sockets bool)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.store.Run(ctx) })
+	if m.containers != nil {
+		g.Go(func() error { return m.containers.Run(ctx) })
+	}
+	g.Go(func() error {
+		tick := time.NewTicker(surveyEvery)
+		defer tick.Stop()
+		for {
+			v := m.store.Survey()
+			if drift := v.Finish(survey(v)); drift != (state.Drift{}) {
+				m.log.Debug("state mended", "processes", drift.Processes, "connections", drift.Connections, "endpoints", drift.Endpoints)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// follow makes the picture follow the runtime configuration.
+func (m *model) follow(r config.Runtime) error {
+	m.store.SetNetworking(networking(r.Networking))
+	m.store.KeepArguments(r.Processes.Arguments)
+	return nil
+}
+
+// networking translates the configuration's section of that name.
+func networking(n config.Networking) state.Networking {
+	on := n.ExternalIPs.Enabled == "ENABLED"
+	out := state.Networking{
+		ExternalIngress: on && n.ExternalIPs.Direction != "EGRESS",
+		ExternalEgress:  on && n.ExternalIPs.Direction != "INGRESS",
+		Afterglow:       n.AfterglowPeriod,
+		PerMinute:       n.MaxConnectionsPerMinute,
+	}
+	for _, known := range n.KnownNetworks {
+		out.Known = append(out.Known, state.Network{Name: known.Name, Prefix: known.CIDR.Prefix})
+	}
+	for _, p := range n.IgnoredNetworks {
+		out.Ignored = append(out.Ignored, p.Prefix)
+	}
+	for _, p := range n.NonAggregatedNetworks {
+		out.NonAggregated = append(out.NonAggregated, p.Prefix)
+	}
+	return out
+}
+
+// peerClasses are the networks by which the kernel side classes peers.
+func peerClasses() (classes []state.ClassNetwork) {
+	for _, n := range bpf.PeerNetworks() {
+		class := state.Private
+		if n.Peer == bpf.Loopback {
+			class = state.Loopback
+		}
+		classes = append(classes, state.ClassNetwork{Prefix: n.Prefix, Class: class})
+	}
+	return classes
+}
+
+// wall turns a time of the boot clock into one that people know.
+func (m *model) wall(bootNS uint64) time.Time {
+	return time.Now().Add(-time.Duration(m.clock.Now() - bootNS))
+}
+
+// detail tells in a phrase what of the containers can be seen.
+func (m *model) detail() string {
+	if m.containers == nil {
+		return "no containers"
+	}
+	view := m.containers.View()
+	if !view.Visible() {
+		return "not every container can be seen: " + view.Hint
+	}
+	return "containers visible"
+}
+
+// sharedClock is a BootClock for several goroutines.
+type sharedClock struct {
+	mu    sync.Mutex
+	clock bpf.BootClock
+}
+
+// Now returns nanoseconds of CLOCK_BOOTTIME.
+func (c *sharedClock) Now() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clock.Now()
+}

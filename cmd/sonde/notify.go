@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// supervisor tells whoever started the agent how it is doing: systemd through
+// its notification socket, Kubernetes through the termination file. Both are
+// optional, and neither may stop the agent: what goes wrong is logged.
+type supervisor struct {
+	log             *slog.Logger
+	terminationFile string
+}
+
+// maxTermination is what Kubernetes keeps of a termination file.
+const maxTermination = 4096
+
+func (s supervisor) ready(status string) { s.notify("READY=1", "STATUS="+oneLine(status)) }
+
+func (s supervisor) stopping() { s.notify("STOPPING=1", "STATUS=stopping") }
+
+// ended passes on why the agent ends; nil is a clean end, of which there is
+// nothing to tell.
+func (s supervisor) ended(err error) {
+	if err == nil {
+		return
+	}
+	s.notify("STATUS="+oneLine(err.Error()), fmt.Sprintf("ERRNO=%d", int(errnoOf(err))))
+	if err := writeTermination(s.terminationFile, err.Error()); err != nil {
+		s.log.Warn("termination file not written", "err", err)
+	}
+}
+
+func (s supervisor) notify(states ...string) {
+	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
+		s.log.Warn("systemd not notified", "err", err)
+	}
+}
+
+// writeTermination writes to a file that the container runtime has made. Where
+// there is none nobody wants to know, so none is made.
+func writeTermination(path, text string) error {
+	info, err := os.Stat(path)
+	if path == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("write %s: not a regular file", path)
+	}
+	if len(text) > maxTermination {
+		text = strings.ToValidUTF8(text[:maxTermination], "")
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
+}
+
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/sonde-ebpf/sonde/internal/config"
+)
+
+// settings are the flags of run and check that have no key in the configuration
+// file, checked and typed. What has a key is in config.Config.
+type settings struct {
+	configFile  string
+	configNamed bool // by flag or environment, so that it must exist
+
+	listen           []string
+	webConfigFile    string
+	collectorTimeout time.Duration
+	maxRequests      int
+
+	introspect, introspectWrite bool
+	introspectListen            []string
+	introspectWebConfigFile     string
+
+	stateDir, pinDir, runDir  string
+	terminationFile           string
+	stopTimeout               time.Duration
+	btf                       string
+	procFS, sysFS, cgroupFS   string
+	node                      string
+	logFormat                 string
+	collectorsDisableDefaults bool
+
+	push pushSettings
+
+	table []*setting
+}
+
+type pushSettings struct {
+	url                       string
+	interval, timeout         time.Duration
+	job                       string
+	caFile, certFile, keyFile string
+	username, passwordFile    string
+	bearerTokenFile           string
+	headersFile               string
+}
+
+// newSettings makes the flags of a verb.
+func newSettings(verb *kingpin.CmdClause) *settings {
+	s := &settings{}
+	s.table = s.flags()
+	for _, f := range s.table {
+		f.register(verb)
+	}
+	return s
+}
+
+// flags is every setting, in the order of the help.
+func (s *settings) flags() []*setting {
+	one := func(text string) []string { return []string{text} }
+	all := []*setting{
+		{name: "config.file", preset: one("/etc/sonde/sonde.yaml"), set: text(&s.configFile),
+			help: "Configuration file. The default one may be absent, a named one may not."},
+		{name: "web.listen-address", preset: one(":9743"), repeated: true, set: texts(&s.listen, checkListen),
+			help: "Address of /metrics, /healthz and /readyz: host:port or unix:///path. Repeatable."},
+		{name: "web.config.file", set: text(&s.webConfigFile),
+			help: "File that switches on TLS or authentication, in the format of Prometheus' exporter-toolkit."},
+		{name: "web.collector-timeout", preset: one("5s"), set: period(&s.collectorTimeout, 100*time.Millisecond, time.Minute),
+			help: "Longest time one collector may take for a scrape; a scrape that announces less gets less."},
+		{name: "web.max-requests", preset: one("16"), set: whole(&s.maxRequests, 1, 1024),
+			help: "Scrapes served at once; more are answered 503. Each may hold the exposition once, about 150 bytes a series."},
+		{name: "introspect.enable", toggle: true, preset: one("true"), set: toggled(&s.introspect),
+			help: "Answer questions about what the sensor holds as JSON (/state, /ready, /loglevel)."},
+		{name: "introspect.listen-address", preset: one("127.0.0.1:8080"), repeated: true, set: texts(&s.introspectListen, checkListen),
+			help: "Address of introspection: host:port or unix:///path. Repeatable. By default also introspect.sock in --run.dir. An address that other nodes reach needs a web config file that asks for credentials."},
+		{name: "introspect.enable-write", toggle: true, preset: one("true"), set: toggled(&s.introspectWrite),
+			help: "Allow the verbs that change something (PUT, POST). By default only where no other node can ask."},
+		{name: "introspect.web.config.file", set: text(&s.introspectWebConfigFile),
+			help: "File that switches on TLS or authentication for introspection, in the format of Prometheus' exporter-toolkit."},
+		{name: "push.url", show: config.RedactURL, set: checked(&s.push.url, checkURL),
+			help: "Push the metrics there in the Prometheus text format, for nodes that cannot be scraped. Empty: no push."},
+		{name: "push.interval", preset: one("30s"), set: period(&s.push.interval, time.Second, time.Hour),
+			help: "Time between two pushes."},
+		{name: "push.timeout", preset: one("10s"), set: period(&s.push.timeout, 100*time.Millisecond, 5*time.Minute),
+			help: "Longest time one try of a push may take."},
+		{name: "push.job", preset: one("sonde"), set: text(&s.push.job),
+			help: "Label job of pushed series; the label instance is --node.name. Empty: no such label."},
+		{name: "push.ca-file", set: text(&s.push.caFile),
+			help: "PEM file of the authorities that may sign the receiver's certificate. Empty: those of the system."},
+		{name: "push.cert-file", set: text(&s.push.certFile), help: "PEM file of the client certificate for pushes."},
+		{name: "push.key-file", set: text(&s.push.keyFile), help: "PEM file of the client certificate's key."},
+		{name: "push.username", set: text(&s.push.username), help: "User name for basic authentication of pushes."},
+		{name: "push.password-file", set: text(&s.push.passwordFile), help: "File with the password that goes with --push.username."},
+		{name: "push.bearer-token-file", set: text(&s.push.bearerTokenFile), help: "File with a bearer token for pushes."},
+		{name: "push.headers-file", set: text(&s.push.headersFile), help: "File with HTTP headers for pushes, one \"Name: value\" a line."},
+		{name: "state.dir", preset: one("/var/lib/sonde"), set: checked(&s.stateDir, checkAbsolute),
+			help: "Directory for what must survive a restart."},
+		{name: "bpf.pin-dir", preset: one("/sys/fs/bpf/sonde"), set: checked(&s.pinDir, checkAbsolute),
+			help: "Directory in bpffs for what must survive the death of the sensor. One running instance each."},
+		{name: "run.dir", preset: one("/run/sonde"), set: checked(&s.runDir, checkAbsolute),
+			help: "Directory of the discovery file sonde.json and of the instance lock."},
+		{name: "run.termination-file", preset: one("/dev/termination-log"), set: text(&s.terminationFile),
+			help: "File that gets the reason of a failed end, if it exists. Kubernetes shows it in the pod's status."},
+		{name: "run.stop-timeout", preset: one("5s"), set: period(&s.stopTimeout, 100*time.Millisecond, 5*time.Minute),
+			help: "Longest time for an orderly stop."},
+		{name: "btf", set: text(&s.btf), help: "BTF file of the running kernel, for kernels without /sys/kernel/btf/vmlinux."},
+		{name: "path.procfs", preset: one("/proc"), set: checked(&s.procFS, checkAbsolute), help: "Mount point of procfs."},
+		{name: "path.sysfs", preset: one("/sys"), set: checked(&s.sysFS, checkAbsolute), help: "Mount point of sysfs."},
+		{name: "path.cgroupfs", set: text(&s.cgroupFS),
+			help: "Root of the host's cgroup v2 hierarchy. Empty: /host/sys/fs/cgroup or the mount that shows the whole machine."},
+		{name: "node.name", set: text(&s.node), help: "Name of this node in logs and pushed series. Empty: the host name."},
+		{name: "log.level", preset: one("info"), key: "log.level",
+			help: "Least severe records that are logged: trace, debug, info, warn, error or off; exceptions follow as target=level, such as info,exporter=debug."},
+		{name: "log.format", preset: one("logfmt"), set: oneOf(&s.logFormat, "logfmt", "json"), help: "Form of the log: logfmt or json."},
+	}
+	all = append(all, limitFlags()...)
+	return append(all, s.collectorFlags()...)
+}
+
+// limitFlags are the bounds that size kernel memory, each with its formula.
+func limitFlags() []*setting {
+	flag := func(name, key, preset, help string) *setting {
+		return &setting{name: "limits." + name, key: "limits." + key, preset: []string{preset}, help: help}
+	}
+	return []*setting{
+		flag("ring-bytes", "ringBytes", "8MiB",
+			"Size of the event ring, a power of two from 256KiB to 1GiB. One ring serves all CPUs, so this is the total: kernel memory = ring-bytes."),
+		flag("processes", "processes", "65536",
+			"Live processes known at once. Kernel memory = processes x 80 B (default 5 MiB). More are counted, but their life is timed from the fork."),
+		flag("flows", "flows", "65536",
+			"UDP flows known at once. Kernel memory = flows x 152 B (default 9.5 MiB). A flow beyond it is not counted as a flow."),
+		flag("threads", "threads", "65536",
+			"Threads whose system calls are timed without a detour, rounded up to a power of two. Kernel memory = threads x 24 B (default 1.5 MiB)."),
+		flag("connections", "connections", "262144",
+			"Open sockets followed at once. Kernel memory = connections x 120 B (default 30 MiB). A connection beyond it is in none of the connection counts, and counted as a map failure."),
+	}
+}
+
+// collectorFlags switch collectors on and off.
+func (s *settings) collectorFlags() []*setting {
+	all := []*setting{{name: "collector.disable-defaults", toggle: true, preset: []string{"false"}, set: toggled(&s.collectorsDisableDefaults),
+		help: "Switch every collector off that is not switched on by name."}}
+	for _, c := range collectorTable {
+		all = append(all, &setting{name: "collector." + c.name, key: "collectors." + c.name, toggle: true,
+			preset: []string{strconv.FormatBool(c.on)}, help: "Collector " + c.name + ": " + c.help})
+	}
+	return all
+}
+
+// load checks every setting and reads the configuration. It returns every fault
+// at once; the error has its exit code.
+func (s *settings) load() (*config.Config, error) {
+	var faults []error
+	none := config.New(nil)
+	for _, f := range s.table {
+		if f.key == "" {
+			faults = append(faults, f.apply(none))
+		}
+	}
+	origin, _ := s.setting("config.file").origin()
+	s.configNamed = origin != config.OriginDefault
+	c, err := s.config()
+	if err := errors.Join(append(faults, err)...); err != nil {
+		return nil, &exitError{code: exitConfig, err: err}
+	}
+	return c, nil
+}
+
+// config lays the configuration file over the defaults, and environment and
+// flags over both. A reload calls it again; it changes nothing in s.
+func (s *settings) config() (*config.Config, error) {
+	c := config.New(defaultCollectors(s.collectorsDisableDefaults))
+	faults := []error{c.ReadFile(s.configFile, s.configNamed)}
+	for _, f := range s.table {
+		if f.key != "" {
+			faults = append(faults, f.apply(c))
+		}
+	}
+	return c, errors.Join(faults...)
+}
+
+func (s *settings) setting(name string) *setting {
+	for _, f := range s.table {
+		if f.name == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// values lists every effective value with its origin: settings without a key
+// first, then those of the configuration. Credentials in URLs are hidden.
+func (s *settings) values(c *config.Config) []config.Value {
+	var all []config.Value
+	for _, f := range s.table {
+		if f.key != "" {
+			continue
+		}
+		origin, _ := f.origin()
+		all = append(all, config.Value{Key: f.name, Value: f.shown(f.String()), Origin: origin})
+	}
+	return append(all, c.Values()...)
+}
+
+// logValues lists what is not a default, for one line at the start.
+func (s *settings) logValues(c *config.Config) []any {
+	var attrs []any
+	for _, v := range s.values(c) {
+		if v.Origin != config.OriginDefault {
+			attrs = append(attrs, slog.Any(v.Key, v.Value))
+		}
+	}
+	return attrs
+}
+
+// The checks of single settings; their errors say what to write.
+
+func checked(dst *string, check func(string) error) func(string) error {
+	return func(t string) error {
+		if err := check(t); err != nil {
+			return err
+		}
+		*dst = t
+		return nil
+	}
+}
+
+func checkListen(address string) error {
+	if path, ok := strings.CutPrefix(address, "unix://"); ok {
+		return checkAbsolute(path)
+	}
+	_, port, err := net.SplitHostPort(address)
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n > 65535 {
+		return errors.New("write host:port, such as :9743 or 127.0.0.1:9743, or unix:///path")
+	}
+	return nil
+}
+
+func checkAbsolute(path string) error {
+	if !filepath.IsAbs(path) {
+		return errors.New("write an absolute path")
+	}
+	return nil
+}
+
+func checkURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return errors.New("write http://host:port/path or https://")
+	}
+	if u.User != nil {
+		return fmt.Errorf("credentials do not belong there; use --push.username and --push.password-file")
+	}
+	return nil
+}

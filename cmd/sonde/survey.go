@@ -1,0 +1,53 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/state"
+)
+
+// maxArguments bounds what is read of a process's arguments, in bytes.
+const maxArguments = 4096
+
+// survey shows the picture what the kernel lists itself. It says which of
+// processes and sockets were walked to their end.
+func (p *probes) survey(v *state.Survey) (processes, sockets bool) {
+	if p.processes != nil {
+		err := p.processes.Survey(func(who *event.Process) { v.Process(p.seedOf(who)) })
+		if processes = err == nil; !processes {
+			p.opts.log.Warn("processes not compared with the kernel", "err", err)
+		}
+	}
+	if p.tcp != nil {
+		err := p.tcp.Survey(func(r bpf.SocketRecord) {
+			v.Socket(state.Socket{Conn: r.Conn, Owner: r.Process, Listener: r.Listen})
+		})
+		if sockets = err == nil; !sockets {
+			p.opts.log.Warn("sockets not compared with the kernel", "err", err)
+		}
+	}
+	return processes, sockets
+}
+
+// seedOf adds what /proc tells of a process that was found by the kernel's list.
+// What cannot be read, of a process that has just ended or a kernel thread, stays
+// empty.
+func (p *probes) seedOf(who *event.Process) state.ProcessSeed {
+	dir := filepath.Join(p.opts.settings.procFS, strconv.FormatUint(uint64(who.PID), 10))
+	seed := state.ProcessSeed{Process: *who, LoginUID: state.NoLoginUID}
+	seed.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))
+	if text, err := os.ReadFile(filepath.Join(dir, "loginuid")); err == nil {
+		if uid, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 32); err == nil {
+			seed.LoginUID = uint32(uid)
+		}
+	}
+	if args, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil {
+		seed.Args = args[:min(len(args), maxArguments)]
+	}
+	return seed
+}

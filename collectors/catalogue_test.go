@@ -1,0 +1,57 @@
+package collectors_test
+
+import (
+	"testing"
+
+	"github.com/sonde-ebpf/sonde/collectors"
+	"github.com/sonde-ebpf/sonde/internal/metric"
+)
+
+// TestEveryFamilyIsShown: what is declared can be had.
+func TestEveryFamilyIsShown(t *testing.T) {
+	shown := collect(t, busy())
+	for _, f := range collectors.Declared() {
+		if len(shown[f.Name]) == 0 {
+			t.Errorf("%s is declared and never shown", f.Name)
+		}
+	}
+}
+
+// incomplete lists the families whose enumerations do not all have a series from the
+// start, with the reason why.
+var incomplete = map[string]string{
+	"sonde_events_dropped_total":          "a point is lost at the ring, a record without a point at decoding",
+	"sonde_connections_failed_total":      "error numbers that are rare for connect and accept come when they occur",
+	"sonde_event_step_seconds":            "the points and steps that are measured: not the canary",
+	"sonde_container_runtime_up":          "a runtime has one reason at a time",
+	"sonde_host_cgroup_visible":           "there is one reason at a time",
+	"sonde_endpoints":                     "UDP sockets do not listen",
+	"sonde_syscall_duration_seconds":      "not an enumeration: only system calls that occurred",
+	"sonde_syscalls_total":                "not an enumeration: only system calls that occurred",
+	"sonde_sensor_memory_events_total":    "what the kernel counts",
+	"sonde_sensor_pressure_seconds_total": "what the kernel counts",
+}
+
+// TestEnumerationsAreCompleteFromTheStart: a counter that appears with its first
+// increment hides that increment from rate and increase.
+func TestEnumerationsAreCompleteFromTheStart(t *testing.T) {
+	shown := collect(t, idle())
+	for _, f := range collectors.Declared() {
+		want := product(f.Labels)
+		if got := len(shown[f.Name]); want > 0 && got != want && incomplete[f.Name] == "" && len(f.Labels) > 0 {
+			t.Errorf("%s: %d series before anything has happened, want %d", f.Name, got, want)
+		}
+	}
+	if got, want := len(shown["sonde_events_dropped_total"]), len(shown["sonde_events_attempted_total"])+1; got != want {
+		t.Errorf("sonde_events_dropped_total: %d series, want %d", got, want)
+	}
+}
+
+// product returns the number of combinations, 0 if a label is no enumeration.
+func product(labels []metric.Label) int {
+	n := 1
+	for _, l := range labels {
+		n *= len(l.Values)
+	}
+	return n
+}

@@ -1,0 +1,170 @@
+package collectors
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/internal/metric"
+)
+
+var (
+	directionLabel = metric.Enum("direction", "inbound", "outbound")
+	peerLabel      = metric.Enum("peer", "private", "public", "loopback")
+	protocolLabel  = metric.Enum("protocol", "tcp", "udp")
+	flowLabel      = metric.Enum("flow", "sent", "received")
+	// failedErrnoLabel lists what connect and accept are known to fail with.
+	failedErrnoLabel = metric.Enum("errno",
+		"aborted", "EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "EAFNOSUPPORT", "EAGAIN", "ECONNABORTED", "ECONNREFUSED", "ECONNRESET",
+		"EFAULT", "EHOSTDOWN", "EHOSTUNREACH", "EINVAL", "ENETDOWN", "ENETUNREACH", "ENOBUFS", "ENOMEM", "EPERM", "EPIPE", "EPROTO",
+		"ETIMEDOUT", metric.Other)
+	// commonErrnos have a series from the start, so that the first failure is an
+	// increase; the rest of the list only once it has occurred.
+	commonErrnos = [bpf.Directions][]string{
+		bpf.Inbound:  {"aborted", "ECONNRESET", "ETIMEDOUT", metric.Other},
+		bpf.Outbound: {"aborted", "ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT", metric.Other},
+	}
+
+	connections = declared.Gauge("connections",
+		"Connections and flows open now, those found open at the start included.",
+		directionLabel, peerLabel, protocolLabel)
+	connectionsOpened = declared.Counter("connections_opened_total",
+		"Connections established, and flows begun.",
+		directionLabel, peerLabel, protocolLabel)
+	connectionsClosed = declared.Counter("connections_closed_total",
+		"Connections and flows that were counted as opened and have ended.",
+		directionLabel, peerLabel, protocolLabel)
+	connectionsFailed = declared.Counter("connections_failed_total",
+		"TCP connection attempts that did not establish, each once.",
+		directionLabel, failedErrnoLabel)
+	connectionDuration = declared.Histogram("connection_duration_seconds",
+		"Time from establishment to the end of a TCP connection.",
+		metric.Seconds(-10, 17), directionLabel)
+	connectionHandshake = declared.Histogram("connection_handshake_seconds",
+		"Time to establish a TCP connection: outbound from the first SYN, inbound the smoothed round trip time then.",
+		metric.Seconds(-17, 3), directionLabel)
+	connectionBytes = declared.Counter("connection_bytes_total",
+		"Bytes of TCP payload: sent without retransmissions, received as delivered. Open connections are included.",
+		directionLabel, peerLabel, flowLabel)
+	endpoints = declared.Gauge("endpoints",
+		"Listening sockets now.",
+		protocolLabel)
+)
+
+// TCPSource counts TCP connections.
+type TCPSource interface {
+	Read() (bpf.TCPStats, error)
+}
+
+// UDPSource counts UDP flows.
+type UDPSource interface {
+	Read() (bpf.UDPStats, error)
+}
+
+// Connections shows the connections of both protocols and, of TCP, what is in
+// tcp.go.
+type Connections struct {
+	tcp                    TCPSource
+	udp                    UDPSource
+	tcpCreated, udpCreated time.Time
+	exemplars              ExemplarSource
+}
+
+// ConnectionsOptions names the sources of Connections. A probe that is not attached
+// is nil: its protocol has no series then.
+type ConnectionsOptions struct {
+	TCP        TCPSource
+	TCPCreated time.Time // when the probe was attached
+	UDP        UDPSource
+	UDPCreated time.Time
+	Exemplars  ExemplarSource // may be nil
+}
+
+// NewConnections returns the collector.
+func NewConnections(o ConnectionsOptions) *Connections {
+	return &Connections{tcp: o.TCP, udp: o.UDP, tcpCreated: o.TCPCreated, udpCreated: o.UDPCreated, exemplars: o.Exemplars}
+}
+
+// Collect implements Collector.
+func (c *Connections) Collect(context.Context) ([]prometheus.Metric, error) {
+	var (
+		all            []prometheus.Metric
+		tcpErr, udpErr error
+	)
+	if c.tcp != nil {
+		var s bpf.TCPStats
+		if s, tcpErr = c.tcp.Read(); tcpErr == nil {
+			all = c.appendTCP(all, &s)
+		}
+	}
+	if c.udp != nil {
+		var s bpf.UDPStats
+		if s, udpErr = c.udp.Read(); udpErr == nil {
+			all = appendOpen(all, &s.Flows, "udp", c.udpCreated)
+		}
+	}
+	return all, errors.Join(tcpErr, udpErr)
+}
+
+func (c *Connections) appendTCP(all []prometheus.Metric, s *bpf.TCPStats) []prometheus.Metric {
+	all = appendOpen(all, &s.Conns, "tcp", c.tcpCreated)
+	all = appendFailed(all, s.Failed, c.tcpCreated)
+	for d := range bpf.Direction(bpf.Directions) {
+		duration := buckets(&s.Duration[d], c.tcpCreated)
+		duration.Exemplar = exemplar(c.exemplars, [bpf.Directions]Subject{ConnectionInbound, ConnectionOutbound}[d])
+		all = append(all,
+			connectionDuration.With(duration, d.String()),
+			connectionHandshake.With(buckets(&s.Handshake[d], c.tcpCreated), d.String()))
+		for p := range bpf.Peer(bpf.Peers) {
+			conn := &s.Conns[d][p]
+			all = append(all,
+				connectionBytes.WithCreated(float64(conn.Sent), c.tcpCreated, d.String(), p.String(), "sent"),
+				connectionBytes.WithCreated(float64(conn.Received), c.tcpCreated, d.String(), p.String(), "received"))
+		}
+	}
+	all = append(all, endpoints.With(float64(s.Listeners), "tcp"))
+	return appendTCPOnly(all, s, c.tcpCreated)
+}
+
+// appendOpen appends what both protocols count.
+func appendOpen(all []prometheus.Metric, stats *[bpf.Directions][bpf.Peers]bpf.ConnStat, protocol string, created time.Time) []prometheus.Metric {
+	for d := range bpf.Direction(bpf.Directions) {
+		for p := range bpf.Peer(bpf.Peers) {
+			s := &stats[d][p]
+			all = append(all,
+				connections.With(float64(s.Open), d.String(), p.String(), protocol),
+				connectionsOpened.WithCreated(float64(s.Opened), created, d.String(), p.String(), protocol),
+				connectionsClosed.WithCreated(float64(s.Closed), created, d.String(), p.String(), protocol))
+		}
+	}
+	return all
+}
+
+// appendFailed appends the failures by error number. What the label does not list is
+// counted as other.
+func appendFailed(all []prometheus.Metric, stats []bpf.ConnErrorStat, created time.Time) []prometheus.Metric {
+	var counts [bpf.Directions]map[string]uint64
+	for d, errnos := range commonErrnos {
+		counts[d] = map[string]uint64{}
+		for _, errno := range errnos {
+			counts[d][errno] = 0
+		}
+	}
+	for _, s := range stats {
+		errno := s.Errno
+		if !slices.Contains(failedErrnoLabel.Values, errno) {
+			errno = metric.Other
+		}
+		counts[s.Direction][errno] += s.Count
+	}
+	for d := range bpf.Direction(bpf.Directions) {
+		for errno, n := range counts[d] {
+			all = append(all, connectionsFailed.WithCreated(float64(n), created, d.String(), errno))
+		}
+	}
+	return all
+}

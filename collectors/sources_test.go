@@ -1,0 +1,37 @@
+package collectors_test
+
+import (
+	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/collectors"
+	"github.com/sonde-ebpf/sonde/internal/container"
+	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/procfs"
+	"github.com/sonde-ebpf/sonde/internal/stream"
+)
+
+// The real sources fit.
+var (
+	_ collectors.SyscallSource         = (*bpf.Syscalls)(nil)
+	_ collectors.SyscallErrorSource    = (*bpf.Syscalls)(nil)
+	_ collectors.SyscallUnpairedSource = (*bpf.Syscalls)(nil)
+	_ collectors.LimitSource           = (*bpf.Syscalls)(nil)
+	_ collectors.ProcessSource         = (*bpf.Processes)(nil)
+	_ collectors.TCPSource             = (*bpf.TCP)(nil)
+	_ collectors.DropSource            = (*bpf.Drops)(nil)
+	_ collectors.LedgerSource          = (*bpf.Kernel)(nil)
+	_ collectors.ProgramSource         = (*bpf.Kernel)(nil)
+	_ collectors.RunStatsSource        = (*bpf.StatsSampler)(nil)
+	_ collectors.ReaderSource          = (*bpf.Events)(nil)
+	_ collectors.RingSource            = (*bpf.Events)(nil)
+	_ collectors.EventTimingSource     = (*stream.Pipeline)(nil)
+	_ collectors.DrainSource           = (*stream.Pipeline)(nil)
+	_ collectors.CanarySource          = (*stream.Pipeline)(nil)
+	_ collectors.OperationSource       = (*stream.Timers)(nil)
+	_ collectors.CgroupMemorySource    = procfs.FS{}
+	_ collectors.ThrottlingSource      = procfs.FS{}
+	_ collectors.PressureSource        = procfs.FS{}
+	_ collectors.MappedSource          = collectors.SelfStatus{}
+	_ collectors.LevelSource           = (*logging.Levels)(nil)
+	_ collectors.ExemplarSource        = (*collectors.Exemplars)(nil)
+	_ collectors.ContainerSource       = (*container.Containers)(nil)
+)

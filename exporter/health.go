@@ -1,0 +1,134 @@
+package exporter
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Health answers whether the long-lived parts of the agent are alive.
+type Health interface {
+	// Stuck returns the parts that gave no sign of life within their deadline.
+	Stuck(now time.Time) []Stuck
+}
+
+// Stuck is a part that gave no sign of life for longer than it may.
+type Stuck struct {
+	Part     string        `json:"part"`
+	Silent   time.Duration `json:"silent_ns"`
+	Deadline time.Duration `json:"deadline_ns"`
+}
+
+func (s Stuck) String() string {
+	return fmt.Sprintf("%s: no sign of life for %v (deadline %v)", s.Part, s.Silent.Round(time.Millisecond), s.Deadline)
+}
+
+// Heartbeats is the usual Health: each part beats, and one that stops is stuck.
+type Heartbeats struct {
+	mu    sync.Mutex
+	parts []*Heartbeat
+}
+
+// Heartbeat is the sign of life of one part. Its methods may be called from any
+// goroutine and cost one atomic store.
+type Heartbeat struct {
+	part     string
+	deadline time.Duration
+	last     atomic.Int64 // Unix nanoseconds; 0 while paused
+}
+
+// Part returns the heartbeat of a new part, which has the deadline from now on.
+func (h *Heartbeats) Part(name string, deadline time.Duration) *Heartbeat {
+	b := &Heartbeat{part: name, deadline: deadline}
+	b.Beat()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.parts = append(h.parts, b)
+	return b
+}
+
+// Beat says that the part is alive.
+func (b *Heartbeat) Beat() { b.last.Store(time.Now().UnixNano()) }
+
+// Pause exempts the part until it beats again, such as one that waits for work
+// without a limit or has ended in good order.
+func (b *Heartbeat) Pause() { b.last.Store(0) }
+
+// Stuck implements Health.
+func (h *Heartbeats) Stuck(now time.Time) []Stuck {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var stuck []Stuck
+	for _, b := range h.parts {
+		last := b.last.Load()
+		if silent := now.Sub(time.Unix(0, last)); last != 0 && silent > b.deadline {
+			stuck = append(stuck, Stuck{b.part, silent, b.deadline})
+		}
+	}
+	slices.SortFunc(stuck, func(a, b Stuck) int { return strings.Compare(a.Part, b.Part) })
+	return stuck
+}
+
+func (e *Exporter) stuck() []Stuck {
+	if e.opts.Health == nil {
+		return nil
+	}
+	return e.opts.Health.Stuck(time.Now())
+}
+
+func (e *Exporter) notReady() []string {
+	if e.opts.NotReady == nil {
+		return nil
+	}
+	return e.opts.NotReady()
+}
+
+// serveHealth answers for liveness: 200, or 503 with the parts that are stuck.
+func (e *Exporter) serveHealth(w http.ResponseWriter, r *http.Request) {
+	stuck := e.stuck()
+	lines := make([]string, len(stuck))
+	for i, s := range stuck {
+		lines[i] = s.String()
+	}
+	answer(w, r, "stuck", lines, map[string]any{"stuck": stuck})
+}
+
+// serveReady answers whether the agent does its work: 200, or 503 with the reasons
+// why not.
+func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
+	reasons := e.notReady()
+	answer(w, r, "not ready", reasons, map[string]any{"reasons": reasons})
+}
+
+// answer writes 200 "ok" where there is no fault, else 503 with one line each; as
+// JSON, with the details, where the client asks for that.
+func answer(w http.ResponseWriter, r *http.Request, fault string, lines []string, details map[string]any) {
+	status, code := "ok", http.StatusOK
+	if len(lines) > 0 {
+		status, code = fault, http.StatusServiceUnavailable
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if strings.Contains(r.Header.Get("Accept"), "application/json") {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		body := map[string]any{"status": status}
+		if code != http.StatusOK {
+			body = details
+			body["status"] = status
+		}
+		_ = json.NewEncoder(w).Encode(body) // the client has gone: nobody to tell
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	fmt.Fprintln(w, status)
+	for _, line := range lines {
+		fmt.Fprintln(w, line)
+	}
+}

@@ -1,0 +1,149 @@
+// Package config reads the configuration file, lays flags and environment over
+// it, and keeps the part that may change while the sensor runs.
+//
+// Config is frozen once the sensor has started; Runtime is the part that a
+// reload may replace, and Store is its only writer. Neither knows who consumes
+// it. A value's origin travels with it, so that every effective value can be
+// explained.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"time"
+)
+
+// Config is everything the configuration file may say, defaults filled in.
+// It is not safe for concurrent use while it is being filled, and never changes
+// afterwards.
+type Config struct {
+	// Collectors switches collectors on and off; every known one has an entry.
+	Collectors map[string]bool
+	Containers Containers
+	Limits     Limits
+	Runtime    Runtime
+
+	origins map[string]Origin
+}
+
+// Containers says where container runtimes listen.
+type Containers struct {
+	// Runtimes maps containerd, crio, docker or podman to the absolute path of
+	// its socket. Without an entry the usual paths are tried.
+	Runtimes map[string]string
+}
+
+// Limits bound what the sensor holds. They size kernel maps at load and cannot
+// change later.
+type Limits struct {
+	RingBytes   Bytes // of the event ring, shared by all CPUs; a power of two
+	Processes   int   // live processes known at once
+	Threads     int   // threads whose system calls are timed without a detour
+	Connections int   // open TCP sockets known at once
+	Flows       int   // open UDP flows known at once
+	Containers  int   // containers known at once
+}
+
+// Runtime is what may change while the sensor runs. A Runtime that was handed
+// out is never written again: a change makes a new one.
+type Runtime struct {
+	Networking Networking
+	Processes  Processes
+	Sessions   []Session
+	Rules      Rules
+	Log        Log
+}
+
+// Networking says how connections are shown. The keys and their values are
+// those of StackRox Collector's runtime configuration, with ours beside them.
+type Networking struct {
+	ExternalIPs             ExternalIPs
+	MaxConnectionsPerMinute int // per container; 0 means no limit
+	KnownNetworks           []Network
+	IgnoredNetworks         []Prefix
+	NonAggregatedNetworks   []Prefix
+	AfterglowPeriod         time.Duration
+}
+
+// ExternalIPs says for which direction public peer addresses are kept.
+type ExternalIPs struct {
+	Enabled   string // "ENABLED" or "DISABLED"
+	Direction string // "INGRESS", "EGRESS" or "BOTH"
+}
+
+// Network is a range of addresses with a name.
+type Network struct {
+	Name string
+	CIDR Prefix
+}
+
+// Processes says what is kept of a process.
+type Processes struct {
+	Arguments bool
+}
+
+// Session is one session: points, a filter and sinks. Until sessions are built
+// only the shape is checked: a list of mappings, each with a name of its own.
+// Everything else in it is accepted as it is and has no effect.
+type Session struct {
+	Name string
+	Raw  map[string]any // the whole mapping, name included
+}
+
+// Rules names files with rules. Until rules are built the list is only checked
+// to hold non-empty texts, and has no effect.
+type Rules struct {
+	Files []string
+}
+
+// Log says how much is logged.
+type Log struct {
+	Level string // as internal/logging.ParseSpec reads it
+}
+
+// New returns the defaults. collectors lists every known collector and whether
+// it is on by default; names that it lacks are faults in a file.
+func New(collectors map[string]bool) *Config {
+	c := &Config{
+		Collectors: map[string]bool{},
+		Limits:     Limits{RingBytes: 8 << 20, Processes: 65536, Threads: 65536, Connections: 262144, Flows: 65536, Containers: 4096},
+		Runtime: Runtime{
+			Networking: Networking{
+				ExternalIPs:             ExternalIPs{Enabled: "ENABLED", Direction: "BOTH"},
+				MaxConnectionsPerMinute: 2048,
+				IgnoredNetworks:         []Prefix{mustPrefix("169.254.0.0/16"), mustPrefix("fe80::/10")},
+				AfterglowPeriod:         300 * time.Second,
+			},
+			Processes: Processes{Arguments: true},
+			Log:       Log{Level: "info"},
+		},
+		origins: map[string]Origin{},
+	}
+	maps.Copy(c.Collectors, collectors)
+	return c
+}
+
+// ReadFile lays the file over what is there. A missing file is an error only if
+// it was asked for by name.
+func (c *Config) ReadFile(path string, named bool) error {
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !named:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read %s: no such file; create it or leave --config.file out", path)
+	case err != nil:
+		return err
+	}
+	return c.Read(path, data)
+}
+
+// With returns the configuration as it reads with another runtime part.
+func (c *Config) With(r Runtime) *Config {
+	now := *c
+	now.Runtime = r
+	return &now
+}

@@ -1,0 +1,166 @@
+package container
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/procfs"
+)
+
+// Containers knows the containers of this machine. Everything but Run may be
+// called from any goroutine and returns at once.
+type Containers struct {
+	opts      Options
+	resolver  *resolver
+	directory *directory
+	lookups   *lookups
+	services  []*service
+	kick      chan struct{} // have the sockets checked soon
+}
+
+// Per container there may be this many cgroups (init systems make some of their
+// own) and, on v1, processes. What does not fit is found again when it is needed.
+const (
+	groupsPerContainer    = 4
+	processesPerContainer = 16
+)
+
+// New returns Containers that know nothing yet. It looks for the cgroup trees and
+// starts nothing.
+func New(o Options) (*Containers, error) {
+	o.setDefaults()
+	view, err := Discover(o.Proc, o.Rootfs, o.CgroupRoot, HostRoots()...)
+	if err != nil {
+		return nil, err
+	}
+	c := &Containers{opts: o, kick: make(chan struct{}, 1)}
+	for _, r := range Known() {
+		c.services = append(c.services, newService(r, o.Runtimes.Runtimes[r.String()], o.CallDeadline))
+	}
+	c.lookups = &lookups{
+		services: c.services, believed: o.Believe, failed: c.checkSoon,
+		queue: make(chan ID, o.Max), observers: map[int]func(Meta, State){},
+	}
+	c.directory = newDirectory(o.Max, c.lookups.push)
+	c.lookups.directory = c.directory
+	files := procfs.New(procfs.Options{Proc: o.Proc, Root: o.Rootfs})
+	c.resolver = newResolver(files, view, o.Max*groupsPerContainer, o.Max*processesPerContainer,
+		int(o.Keep/o.SweepEvery), c.found)
+	return c, nil
+}
+
+// found notes a container.
+func (c *Containers) found(ref Ref, cgroup string) {
+	for _, s := range c.services {
+		if s.runtime == ref.Runtime && !ref.Guess && !s.seen.Swap(true) {
+			c.checkSoon() // it may be missing, which until now was not worth a word
+		}
+	}
+	c.directory.see(ref, cgroup, time.Now())
+}
+
+func (c *Containers) checkSoon() {
+	select {
+	case c.kick <- struct{}{}:
+	default: // somebody has said so already
+	}
+}
+
+// Resolve tells in which container a process is. moved says that the process may
+// have gone to another one since it was last asked about: at an exec, which is how
+// every container begins. With Searching the answer will be there soon; ask again.
+//
+// It makes no system call where cgroups are v2 only. On other machines it reads two
+// files of /proc (some 50 µs) the first time that it is asked about a process, and
+// at an exec.
+func (c *Containers) Resolve(p *event.Process, moved bool) (ID, Place) {
+	g := c.resolver.resolve(p, moved)
+	if !g.ref.Guess {
+		return g.ref.ID, g.place
+	}
+	switch c.directory.state(g.ref.ID) {
+	case Named:
+		return g.ref.ID, Inside
+	case Pending:
+		return ID{}, Searching
+	}
+	return ID{}, Host
+}
+
+// ContainerOf is Resolve for whoever wants no more than a text: the whole id, empty
+// for the host and while it is being searched.
+func (c *Containers) ContainerOf(p *event.Process, moved bool) string {
+	id, place := c.Resolve(p, moved)
+	if place != Inside {
+		return ""
+	}
+	return id.String()
+}
+
+// Fork says that a process has made another. It saves reading /proc for the child
+// on machines with v1.
+func (c *Containers) Fork(parent, child *event.Process) { c.resolver.fork(parent, child) }
+
+// Lookup returns what is known of a container now, and counts a hit or a miss.
+// What is not known yet is being asked for.
+func (c *Containers) Lookup(id ID) (Meta, State) { return c.directory.lookup(id) }
+
+// Subscribe has fn called whenever a container gets its name or is found to have
+// none for now (Nameless, Failed), which may happen several times. fn is called
+// from several goroutines and must not wait.
+func (c *Containers) Subscribe(fn func(Meta, State)) (cancel func()) { return c.lookups.subscribe(fn) }
+
+// Record is one container as a list shows it.
+type Record struct {
+	Meta  Meta
+	State State
+}
+
+// All returns every container that is known, those that have ended a while ago
+// included, the oldest first.
+func (c *Containers) All() []Record {
+	all := c.directory.all()
+	slices.SortFunc(all, func(a, b Record) int {
+		if order := a.Meta.Seen.Compare(b.Meta.Seen); order != 0 {
+			return order
+		}
+		return strings.Compare(a.Meta.ID.String(), b.Meta.ID.String())
+	})
+	return all
+}
+
+// Find returns the containers whose id begins with text, or is text.
+func (c *Containers) Find(text string) (found []Record) {
+	for _, r := range c.All() {
+		if id := r.Meta.ID; id.String() == text || id.Namespace == "" && len(text) >= shortLen && strings.HasPrefix(id.Name, text) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// View returns what can be seen of the machine's cgroups.
+func (c *Containers) View() View { return c.resolver.view }
+
+// Run does all that takes time, until ctx ends. It is called once.
+func (c *Containers) Run(ctx context.Context) error {
+	defer func() {
+		for _, s := range c.services {
+			s.close()
+		}
+	}()
+	if v := c.View(); !v.Visible() {
+		c.opts.Log.Warn("containers of this machine cannot all be seen", "reason", v.Reason.String(), "hint", v.Hint)
+	}
+	c.check(ctx) // before the first lookup, or all of them would fail
+	var wait sync.WaitGroup
+	wait.Go(func() { c.lookups.run(ctx) })
+	wait.Go(func() { c.watchSockets(ctx) })
+	c.watchCgroups(ctx)
+	wait.Wait()
+	return nil
+}

@@ -1,0 +1,176 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/procfs"
+)
+
+// Place is where a process was found.
+type Place uint8
+
+// The places.
+const (
+	Searching Place = iota // not known yet; ask again later
+	Host                   // in no container
+	Inside                 // in a container
+)
+
+// group is what is known of a cgroup, or of a process on v1.
+type group struct {
+	ref   Ref
+	place Place // Searching for a guess: the directory decides
+	gone  int   // sweeps since it was last in the tree
+}
+
+func groupOf(path string) group {
+	ref, ok := Parse(path)
+	switch {
+	case !ok:
+		return group{place: Host}
+	case ref.Guess:
+		return group{ref: ref}
+	}
+	return group{ref: ref, place: Inside}
+}
+
+// identity is a process for as long as the machine runs.
+type identity struct {
+	pid   uint32
+	start uint64
+}
+
+// miss is a process whose cgroup is not in the index.
+type miss event.Process
+
+// maxMisses bounds the cgroups that wait to be found.
+const maxMisses = 1024
+
+// resolver finds the container of a process. Resolve and Fork may be called from
+// any goroutine; everything else belongs to the goroutine of run.
+type resolver struct {
+	files procfs.FS
+	view  View
+	found func(Ref, string) // a container, and the path of its cgroup
+
+	groups    *cache[uint64, group]   // by cgroup id, v2
+	keep      int                     // sweeps that a group without its cgroup is remembered
+	processes *cache[identity, group] // on machines with v1
+	misses    chan miss
+	dropped   atomic.Uint64 // misses without room
+	lost      atomic.Uint64 // cgroups that were gone before they were found
+
+	mu      sync.Mutex
+	waiting map[uint64]bool // cgroup ids in misses
+
+	walked time.Time     // end of the latest walk
+	cost   time.Duration // of the latest walk
+}
+
+func newResolver(files procfs.FS, view View, groups, processes, keep int, found func(Ref, string)) *resolver {
+	return &resolver{
+		files: files, view: view, found: found,
+		groups:    newCache[uint64, group](groups),
+		processes: newCache[identity, group](processes),
+		keep:      keep,
+		misses:    make(chan miss, maxMisses),
+		waiting:   map[uint64]bool{},
+	}
+}
+
+// resolve finds where a process is. On v2 it is one map lookup; a cgroup that is
+// not known is looked for in the background. Where the id may not be the
+// container's (v1, hybrid) /proc is read, once for each process and again when
+// moved says that the process may be elsewhere since, which is at an exec.
+func (r *resolver) resolve(p *event.Process, moved bool) group {
+	g := group{place: Host}
+	if p.CgroupID != 0 && p.CgroupID != r.view.root {
+		known, ok := r.groups.get(p.CgroupID)
+		if !ok {
+			r.miss(p)
+		}
+		g = known
+	}
+	if g.place == Inside || !r.view.HasV1 {
+		return g
+	}
+	id := identity{p.PID, p.StartNS}
+	if !moved {
+		if known, ok := r.processes.get(id); ok {
+			return known
+		}
+	}
+	seen, path, err := r.read(p)
+	if err != nil {
+		return g // it is gone, and /proc cannot tell any more
+	}
+	r.processes.put(id, seen)
+	r.tell(seen, path)
+	return seen
+}
+
+// fork says that a child is where its parent was, which saves reading /proc for
+// it. It changes nothing on machines without v1.
+func (r *resolver) fork(parent, child *event.Process) {
+	if !r.view.HasV1 {
+		return
+	}
+	if g, ok := r.processes.get(identity{parent.PID, parent.StartNS}); ok {
+		r.processes.put(identity{child.PID, child.StartNS}, g)
+	}
+}
+
+// miss has a cgroup looked for, once however many processes ask.
+func (r *resolver) miss(p *event.Process) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting[p.CgroupID] {
+		return
+	}
+	select {
+	case r.misses <- miss(*p):
+		r.waiting[p.CgroupID] = true
+	default:
+		r.dropped.Add(1)
+	}
+}
+
+// errAnother says that a pid is another process's by now, or a dead one's.
+var errAnother = errors.New("process has ended")
+
+// read finds the container of a process in /proc. Of the hierarchies the first
+// that names a container for certain decides: v2, then v1's.
+func (r *resolver) read(p *event.Process) (g group, path string, err error) {
+	v2, v1, err := r.files.ProcessCgroups(p.PID)
+	if err != nil {
+		return group{}, "", err
+	}
+	// Whoever has the pid after the reading had it before, if the start is right.
+	// A dead process has left its v1 cgroups already.
+	stat, err := r.files.ProcessStat(p.PID)
+	if err != nil {
+		return group{}, "", err
+	}
+	if stat.State == 'Z' || stat.State == 'X' || p.StartNS != 0 && stat.Start != p.StartNS/procfs.TickNS {
+		return group{}, "", fmt.Errorf("read cgroup of process %d: %w", p.PID, errAnother)
+	}
+	g = group{place: Host}
+	for i := -1; i < len(v1); i++ {
+		at := v2
+		if i >= 0 {
+			at = v1[i]
+		}
+		switch seen := groupOf(at); {
+		case seen.place == Inside:
+			return seen, at, nil
+		case seen.place == Searching && g.place == Host:
+			g, path = seen, at
+		}
+	}
+	return g, path, nil
+}

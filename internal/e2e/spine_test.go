@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// acts are workloads that run in a child of the test binary.
+var acts = map[string]func() error{
+	"sleep-calls": sleepCalls,
+	"fork-storm":  forkStorm,
+	"nothing":     func() error { return nil },
+}
+
+// act prepares a child for one workload.
+func act(t *testing.T, name string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "SONDE_E2E_ACT="+name)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// sleepTime is what every call of sleepCalls takes, at least.
+const sleepTime = 20 * time.Millisecond
+
+// sleepCalls makes calls of known duration, all signals blocked, until killed or
+// for ten seconds.
+func sleepCalls() error {
+	runtime.LockOSThread()
+	fd, err := unix.EpollCreate1(0)
+	if err != nil {
+		return err
+	}
+	var ev unix.EpollEvent
+	mask := ^uint64(0)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		ts := unix.NsecToTimespec(int64(sleepTime))
+		if _, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(fd), uintptr(unsafe.Pointer(&ev)), 1,
+			uintptr(unsafe.Pointer(&ts)), uintptr(unsafe.Pointer(&mask)), 8); errno != 0 {
+			return errno
+		}
+	}
+	return nil
+}
+
+// forkStorm starts and ends forkStormSize processes as fast as it can.
+func forkStorm() error {
+	for range forkStormSize {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = []string{"SONDE_E2E_ACT=nothing"}
+		if err := cmd.Run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const forkStormSize = 1000
+
+// A real Prometheus stores the native histograms, and its quantile lies within
+// one bucket of a duration that we know.
+func TestPrometheusQuantileIsTrue(t *testing.T) {
+	a := startAgent(t)
+	for _, native := range []bool{true, false} {
+		t.Run(fmt.Sprintf("native=%v", native), func(t *testing.T) {
+			p := startPrometheus(t, a, native)
+			child := act(t, "sleep-calls")
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { child.Process.Kill(); child.Wait() }()
+			expr := `histogram_quantile(0.99, sum by (syscall) (rate(sonde_syscall_duration_seconds{syscall="epoll_pwait2"}[1m])))`
+			low, high := 1/math.Exp2(0.25), math.Exp2(0.5) // the bucket of schema 2 and one beside it
+			if !native {
+				expr = `histogram_quantile(0.99, sum by (syscall, le) (rate(sonde_syscall_duration_seconds_bucket{syscall="epoll_pwait2"}[1m])))`
+				low, high = 0.5, 2 // one of powers of two
+			}
+			var got float64
+			p.waitFor(t, "a quantile", func() bool {
+				v, ok := p.query(t, expr)
+				got = v
+				return ok && !math.IsNaN(v)
+			})
+			if truth := sleepTime.Seconds(); got < truth*low || got > truth*high {
+				t.Errorf("quantile 0.99 is %.4f s of calls that take %.4f s", got, truth)
+			}
+			counter := `sum(rate(sonde_syscalls_total{syscall="epoll_pwait2"}[10s]))`
+			p.waitFor(t, "a rate", func() bool { v, ok := p.query(t, counter); return ok && v > 10 })
+		})
+	}
+}
+
+// The reader is stopped under a fork storm: the ring fills, counts stay exact,
+// the ledger closes, and everything recovers by itself.
+func TestStoppedReaderLosesEventsNotCounts(t *testing.T) {
+	a := startAgent(t, "--limits.ring-bytes=256KiB")
+	before := a.families(t)
+	pid := a.cmd.Process.Pid
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	forksBefore := nodeForks(t)
+	storm := act(t, "fork-storm")
+	if err := storm.Run(); err != nil {
+		t.Fatal(err)
+	}
+	forks := nodeForks(t) - forksBefore
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	var after map[string]float64
+	waitUntil(t, "the ledger to close", func() bool {
+		f := a.families(t)
+		after = map[string]float64{
+			"attempted": sum(f, "sonde_events_attempted_total") - sum(before, "sonde_events_attempted_total"),
+			"submitted": sum(f, "sonde_events_submitted_total") - sum(before, "sonde_events_submitted_total"),
+			"dropped":   sum(f, "sonde_events_dropped_total", "stage=ring") - sum(before, "sonde_events_dropped_total", "stage=ring"),
+			"forks":     sum(f, "sonde_process_forks_total") - sum(before, "sonde_process_forks_total"),
+			"execs":     sum(f, "sonde_process_execs_total") - sum(before, "sonde_process_execs_total"),
+			"read":      sum(f, "sonde_events_read_total") - sum(before, "sonde_events_read_total"),
+			"execs on":  sum(f, "sonde_events_attempted_total", "point=process/exec") - sum(before, "sonde_events_attempted_total", "point=process/exec"),
+		}
+		return after["attempted"] == after["submitted"]+after["dropped"] && after["read"] == after["submitted"]
+	})
+	if after["dropped"] == 0 {
+		t.Errorf("the ring of a stopped reader lost nothing: the storm was too small to prove anything: %v", after)
+	}
+	if after["execs"] != after["execs on"] {
+		t.Errorf("counted %v execs and attempted %v exec events", after["execs"], after["execs on"])
+	}
+	if after["execs"] < forkStormSize {
+		t.Errorf("counted %v execs of at least %d", after["execs"], forkStormSize)
+	}
+	if after["forks"] < float64(forks) {
+		t.Errorf("counted %v forks, the kernel %d", after["forks"], forks)
+	}
+}
+
+// nodeForks is the kernel's own count of forks, threads included.
+func nodeForks(t *testing.T) uint64 {
+	t.Helper()
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n uint64
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "processes "); ok {
+			if _, err := fmt.Sscan(rest, &n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return n
+}
+
+func waitUntil(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(15 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 15 s for %s", what)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// Stopping is clean: exit code 0, and nothing is left in the run directory.
+func TestStopLeavesNothingBehind(t *testing.T) {
+	a := startAgent(t)
+	a.families(t)
+	if code := a.stop(t); code != 0 {
+		t.Errorf("exit code %d after SIGTERM:\n%s", code, a.log)
+	}
+	if left, _ := os.ReadDir(a.dir); len(left) > 0 {
+		for _, entry := range left {
+			if entry.Name() != "state" {
+				t.Errorf("left behind in the run directory: %s", entry.Name())
+			}
+		}
+	}
+}

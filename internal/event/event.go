@@ -1,0 +1,115 @@
+// Package event defines the event record: one occurrence at a named point of
+// the kernel, as every other package passes it on. It imports nothing but the
+// standard library.
+package event
+
+// Point names the place an event comes from. The values are the ABI between
+// the eBPF programs (bpf/headers/event.bpf.h) and user space; they index the
+// kernel's ledger and must never be reordered.
+type Point uint8
+
+// The points the kernel side knows.
+const (
+	Canary Point = iota // self-made, proves the whole path alive
+	ProcessExec
+	ProcessFork
+	ProcessExit
+	NetworkConnect // outbound connection established
+	NetworkAccept  // inbound connection handed to its owner by accept(2)
+	NetworkClose   // established connection or listening socket closed
+	NetworkListen  // socket entered LISTEN
+
+	// Points is the number of points, the bound of the label "point".
+	Points = int(NetworkListen) + 1
+)
+
+var pointNames = [Points]string{
+	"canary", "process/exec", "process/fork", "process/exit",
+	"network/connect", "network/accept", "network/close", "network/listen",
+}
+
+// String returns the point's public name, as labels and JSON carry it.
+func (p Point) String() string {
+	if int(p) < len(pointNames) {
+		return pointNames[p]
+	}
+	return "unknown"
+}
+
+// AllPoints returns every point in the order of its value.
+func AllPoints() []Point {
+	all := make([]Point, Points)
+	for i := range all {
+		all[i] = Point(i)
+	}
+	return all
+}
+
+// Bounds of the variable parts of an event, in bytes. The kernel side cuts at
+// the same lengths.
+const (
+	CommLen = 16
+	PathLen = 256
+)
+
+// Process identifies the process an event belongs to. PID and StartNS together
+// are unique for the life of the machine, whatever pids are reused.
+type Process struct {
+	PID      uint32 // thread group id in the initial pid namespace
+	TID      uint32 // thread id in the initial pid namespace
+	PPID     uint32 // parent's thread group id
+	UID      uint32
+	StartNS  uint64 // start of the thread group leader, CLOCK_BOOTTIME
+	CgroupID uint64 // cgroup v2 inode, 0 where the kernel has none
+	Comm     [CommLen]byte
+}
+
+// Event is one record. The fields after Process are valid for the points their
+// comments name and zero elsewhere. An Event is reused by its reader: keep a
+// copy, never a pointer.
+type Event struct {
+	Point   Point
+	CPU     uint16
+	Seq     uint64 // canary: its number
+	TimeNS  uint64 // CLOCK_BOOTTIME
+	Process Process
+
+	Child   Process       // process/fork
+	Path    [PathLen]byte // process/exec: file name given to execve, NUL padded
+	PathLen uint16        // bytes of Path in use
+	Exit    Exit          // process/exit
+	Conn    Conn          // network/*
+}
+
+// Exit tells how a process ended.
+type Exit struct {
+	Code       int32  // exit status, 0..255, where Signal is 0
+	Signal     uint8  // terminating signal, 0 for none
+	OOMKilled  bool   // ended as the victim of the OOM killer
+	LifetimeNS uint64 // from its last exec, else its fork
+}
+
+// Family is the address family of a connection.
+type Family uint8
+
+// The families. A v4-mapped peer is reported as IPv4.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+// Conn describes one connection or listening socket. An IPv4 address occupies
+// the first four bytes.
+type Conn struct {
+	Cookie     uint64 // identity of the socket while it lives
+	Family     Family
+	Protocol   uint8 // IPPROTO_TCP, IPPROTO_UDP
+	Inbound    bool
+	LocalPort  uint16
+	RemotePort uint16
+	Local      [16]byte
+	Remote     [16]byte // zero for a listening socket, as RemotePort
+	OpenedNS   uint64   // network/close: when it was established, CLOCK_BOOTTIME; 0 for a listening socket, or if not seen
+	Sent       uint64   // network/close: bytes
+	Received   uint64   // network/close: bytes
+}

@@ -1,0 +1,173 @@
+package introspect
+
+import (
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/config"
+	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/state"
+)
+
+// Sources is where the answers come from. All of them may be asked at any time,
+// from any goroutine. A route whose source is nil answers 503.
+type Sources struct {
+	Ready       func() Readiness
+	Connections Connections
+	Endpoints   Endpoints
+	Processes   Processes
+	Containers  Containers
+	Runtime     Runtime
+	Pipeline    func() Pipeline
+	Levels      Levels
+	// Wall turns a time of CLOCK_BOOTTIME into one that people know.
+	Wall func(bootNS uint64) time.Time
+}
+
+// Connections answers who talks to whom.
+type Connections interface {
+	Connections(state.Query) (total int, rows iter.Seq[*state.Connection])
+}
+
+// Endpoints answers who listens.
+type Endpoints interface {
+	Endpoints(state.Query) (total int, rows []state.Endpoint)
+}
+
+// Processes answers what runs.
+type Processes interface {
+	Processes(state.Query) (total int, rows iter.Seq[*state.Process])
+	Process(pid uint32) (state.Process, bool)
+}
+
+// Containers answers which containers there are.
+type Containers interface {
+	// Containers lists them, ordered by id.
+	Containers() []Container
+	// Container finds one by its whole id or by its first twelve characters.
+	Container(id string) (Container, bool)
+}
+
+// Container is what is known of a container.
+type Container struct {
+	ID         string `json:"id"` // whole
+	Namespace  string `json:"namespace"`
+	Pod        string `json:"pod"`
+	Name       string `json:"name"`
+	Image      string `json:"image"`
+	Runtime    string `json:"runtime"`
+	Cgroup     string `json:"cgroup"`
+	Enrichment string `json:"enrichment"` // how the look-up of the rest went
+}
+
+// Runtime answers how the sensor is configured, and changes what may change.
+type Runtime interface {
+	RuntimeConfig() RuntimeConfig
+	// PutRuntimeConfig lays a YAML or JSON text with the runtime keys over the
+	// configuration. source says who asked. On an error nothing has changed; it
+	// joins every fault there is.
+	PutRuntimeConfig(text []byte, source string) error
+}
+
+// RuntimeConfig is the configuration in force.
+type RuntimeConfig struct {
+	Values     []config.Value // every key of the file
+	Generation uint64
+	Source     string
+	Time       time.Time // when it came into force
+	LastError  error     // why the last change was refused, nil if it was not
+}
+
+// Levels holds the log levels.
+type Levels interface {
+	Spec() logging.Spec
+	Set(logging.Spec)
+	Targets() map[string]slog.Level
+}
+
+// Readiness tells whether the sensor does its work. Without reasons against it, it
+// is ready.
+type Readiness struct {
+	Node    string
+	Events  uint64 // taken from the kernel
+	Drops   Drops
+	Reasons []string
+}
+
+// Drops counts events that were lost.
+type Drops struct {
+	Total      uint64 `json:"total"`
+	RingBuffer uint64 `json:"ringbuffer"` // the ring was full
+	Decode     uint64 `json:"decode"`
+	Session    uint64 `json:"session"`
+	Sink       uint64 `json:"sink"`
+}
+
+// Pipeline is the way of the events, from the probes to the sinks: the same numbers
+// as in the metrics.
+type Pipeline struct {
+	Probes   []PipelineProbe   `json:"probes"`
+	Rings    []PipelineRing    `json:"rings"`
+	Points   []PipelinePoint   `json:"points"`
+	Reader   PipelineReader    `json:"reader"`
+	Canary   PipelineCanary    `json:"canary"`
+	Sessions []PipelineSession `json:"sessions"`
+	State    []PipelineTable   `json:"state"`
+}
+
+// PipelineProbe is one probe.
+type PipelineProbe struct {
+	Probe    string `json:"probe"`
+	Attached bool   `json:"attached"`
+	Attach   string `json:"attach,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// PipelineRing is one ring buffer, in bytes.
+type PipelineRing struct {
+	Ring string `json:"ring"`
+	Size uint64 `json:"size_bytes"`
+	Used uint64 `json:"used_bytes"`
+}
+
+// PipelinePoint is the ledger of one point.
+type PipelinePoint struct {
+	Point     string `json:"point"`
+	Attempted uint64 `json:"attempted"`
+	Submitted uint64 `json:"submitted"`
+	Dropped   uint64 `json:"dropped"`
+	Decoded   uint64 `json:"decoded"`
+}
+
+// PipelineReader is the ledger of the ring's reader.
+type PipelineReader struct {
+	Read        uint64 `json:"read"`
+	Undecodable uint64 `json:"undecodable"`
+}
+
+// PipelineCanary is the ledger of the events that the sensor makes itself.
+type PipelineCanary struct {
+	Arrived uint64 `json:"arrived"`
+	Lost    uint64 `json:"lost"`
+}
+
+// PipelineSession is the ledger of one session with one sink.
+type PipelineSession struct {
+	Session   string `json:"session"`
+	Sink      string `json:"sink"`
+	Matched   uint64 `json:"matched"`
+	Delivered uint64 `json:"delivered"`
+	Dropped   uint64 `json:"dropped"`
+	Queued    int    `json:"queued"`
+	Capacity  int    `json:"capacity"`
+}
+
+// PipelineTable is the fill of one table of the state.
+type PipelineTable struct {
+	Table     string `json:"table"`
+	Entries   int    `json:"entries"`
+	Max       int    `json:"max_entries"`
+	Evictions uint64 `json:"evictions"`
+	Drift     uint64 `json:"drift"`
+}
