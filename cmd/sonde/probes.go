@@ -90,11 +90,7 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 	if err := steps.Do("kernel", p.loadKernel); err != nil {
 		return nil, err
 	}
-	err := p.attachAll(steps)
-	if err == nil {
-		err = p.kernel.SetPoints(event.AllPoints()...)
-	}
-	if err != nil {
+	if err := p.attachAll(steps); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.kernel.Loaded()
@@ -109,7 +105,8 @@ func (p *probes) makeModel() (detail string, err error) {
 	return p.model.detail(), nil
 }
 
-// loadKernel loads what all probes share and opens the event ring.
+// loadKernel loads what all probes share, opens the event ring and turns the
+// points on: a probe sends events from the moment it is attached.
 func (p *probes) loadKernel() (string, error) {
 	var err error
 	limits := p.opts.config.Limits
@@ -119,6 +116,9 @@ func (p *probes) loadKernel() (string, error) {
 	if p.events, err = bpf.NewEvents(p.kernel, p.pipeline); err != nil {
 		p.kernel.Close()
 		return "", err
+	}
+	if err := p.kernel.SetPoints(event.AllPoints()...); err != nil {
+		return "", errors.Join(err, p.Close())
 	}
 	p.note(p.kernel.Status())
 	return fmt.Sprintf("ring of %v", limits.RingBytes), nil

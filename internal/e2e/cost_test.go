@@ -116,8 +116,11 @@ func TestIdleCost(t *testing.T) {
 func TestScrapeWithManySockets(t *testing.T) {
 	a := startAgent(t)
 	openSockets(t, manySockets/2) // each has two ends
-	waitUntil(t, "the sockets to be counted", func() bool {
-		return sum(a.families(t), "sonde_connections", "protocol=tcp", "peer=loopback") >= manySockets
+	waitUntil(t, func() error {
+		if n := sum(a.families(t), "sonde_connections", "protocol=tcp", "peer=loopback"); n < manySockets {
+			return fmt.Errorf("%v of %d sockets are counted", n, manySockets)
+		}
+		return nil
 	})
 	var took []time.Duration
 	for range 21 {

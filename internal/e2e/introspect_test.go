@@ -70,7 +70,7 @@ func TestIntrospectionShowsWhoTalks(t *testing.T) {
 	a := startAgent(t)
 	after := connected(t, l)
 	for _, client := range []string{before, after} {
-		waitUntil(t, "both ends of "+client, func() bool {
+		waitUntil(t, func() error {
 			var all map[string][]shownConnection
 			a.ask(t, "/state/network/connection?normalize=false&detail=true", &all)
 			ends := 0
@@ -79,7 +79,10 @@ func TestIntrospectionShowsWhoTalks(t *testing.T) {
 					ends++
 				}
 			}
-			return ends == 2
+			if ends != 2 {
+				return fmt.Errorf("%d of both ends of %s are shown", ends, client)
+			}
+			return nil
 		})
 	}
 	var endpoints map[string][]struct{ Endpoint struct{ Port int } }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -105,72 +106,90 @@ func TestPrometheusQuantileIsTrue(t *testing.T) {
 // the ledger closes, and everything recovers by itself.
 func TestStoppedReaderLosesEventsNotCounts(t *testing.T) {
 	a := startAgent(t, "--limits.ring-bytes=256KiB")
-	before := a.families(t)
 	pid := a.cmd.Process.Pid
+	forksBefore := a.counts(t)["forks"]
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	forksBefore := nodeForks(t)
+	kernelBefore := nodeForks(t)
 	storm := act(t, "fork-storm")
 	if err := storm.Run(); err != nil {
 		t.Fatal(err)
 	}
-	forks := nodeForks(t) - forksBefore
+	kernelForks := nodeForks(t) - kernelBefore
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	var after map[string]float64
-	waitUntil(t, "the ledger to close", func() bool {
-		f := a.families(t)
-		after = map[string]float64{
-			"attempted": sum(f, "sonde_events_attempted_total") - sum(before, "sonde_events_attempted_total"),
-			"submitted": sum(f, "sonde_events_submitted_total") - sum(before, "sonde_events_submitted_total"),
-			"dropped":   sum(f, "sonde_events_dropped_total", "stage=ring") - sum(before, "sonde_events_dropped_total", "stage=ring"),
-			"forks":     sum(f, "sonde_process_forks_total") - sum(before, "sonde_process_forks_total"),
-			"execs":     sum(f, "sonde_process_execs_total") - sum(before, "sonde_process_execs_total"),
-			"read":      sum(f, "sonde_events_read_total") - sum(before, "sonde_events_read_total"),
-			"execs on":  sum(f, "sonde_events_attempted_total", "point=process/exec") - sum(before, "sonde_events_attempted_total", "point=process/exec"),
+	// A node is never silent, and one scrape reads its counters one after the
+	// other: a loss shows as a difference that stays, not as one that passes.
+	var c map[string]float64
+	waitUntil(t, func() error {
+		c = a.counts(t)
+		if c["attempted"] != c["submitted"]+c["dropped"] || c["read"] != c["submitted"] {
+			return fmt.Errorf("the ledger does not close: %v", c)
 		}
-		return after["attempted"] == after["submitted"]+after["dropped"] && after["read"] == after["submitted"]
+		if c["execs"] != c["exec events"] {
+			return fmt.Errorf("not every counted exec was an attempted event: %v", c)
+		}
+		return nil
 	})
-	if after["dropped"] == 0 {
-		t.Errorf("the ring of a stopped reader lost nothing: the storm was too small to prove anything: %v", after)
+	if c["dropped"] == 0 {
+		t.Errorf("the ring of a stopped reader lost nothing: the storm was too small to prove anything: %v", c)
 	}
-	if after["execs"] != after["execs on"] {
-		t.Errorf("counted %v execs and attempted %v exec events", after["execs"], after["execs on"])
+	if c["execs"] < forkStormSize {
+		t.Errorf("counted %v execs of at least %d", c["execs"], forkStormSize)
 	}
-	if after["execs"] < forkStormSize {
-		t.Errorf("counted %v execs of at least %d", after["execs"], forkStormSize)
+	if forks := c["forks"] - forksBefore; forks < kernelForks {
+		t.Errorf("counted %v forks, the kernel %v", forks, kernelForks)
 	}
-	if after["forks"] < float64(forks) {
-		t.Errorf("counted %v forks, the kernel %d", after["forks"], forks)
+}
+
+// counts reads the event ledger and what it is compared with, since the agent's start.
+func (a *agent) counts(t *testing.T) map[string]float64 {
+	t.Helper()
+	f := a.families(t)
+	return map[string]float64{
+		"attempted":   sum(f, "sonde_events_attempted_total"),
+		"submitted":   sum(f, "sonde_events_submitted_total"),
+		"dropped":     sum(f, "sonde_events_dropped_total", "stage=ring"),
+		"read":        sum(f, "sonde_events_read_total"),
+		"forks":       sum(f, "sonde_process_forks_total"),
+		"execs":       sum(f, "sonde_process_execs_total"),
+		"exec events": sum(f, "sonde_events_attempted_total", "point=process/exec"),
 	}
 }
 
 // nodeForks is the kernel's own count of forks, threads included.
-func nodeForks(t *testing.T) uint64 {
+func nodeForks(t *testing.T) float64 {
 	t.Helper()
 	data, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var n uint64
 	for line := range strings.Lines(string(data)) {
 		if rest, ok := strings.CutPrefix(line, "processes "); ok {
-			if _, err := fmt.Sscan(rest, &n); err != nil {
+			n, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			if err != nil {
 				t.Fatal(err)
 			}
+			return n
 		}
 	}
-	return n
+	t.Fatal("/proc/stat has no line of processes")
+	return 0
 }
 
-func waitUntil(t *testing.T, what string, ok func() bool) {
+// waitUntil asks again until ok has no objection.
+func waitUntil(t *testing.T, ok func() error) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
-	for !ok() {
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 15 s for %s", what)
+			t.Fatalf("waited 30 s: %v", err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

@@ -72,6 +72,30 @@ func (r *Report) Slow(limit time.Duration) []string {
 	return slow
 }
 
+// Unpassed returns what the suite printed less its passed and skipped top-level
+// tests, so that the end of a long log is about what failed.
+func (s *SuiteReport) Unpassed() string {
+	var kept, test strings.Builder
+	passed := false
+	flush := func() {
+		if !passed {
+			kept.WriteString(test.String())
+		}
+		test.Reset()
+		passed = false
+	}
+	for line := range strings.Lines(s.Output) {
+		if name, ok := strings.CutPrefix(line, "=== RUN   "); ok && !strings.Contains(name, "/") {
+			flush()
+		}
+		passed = passed || strings.HasPrefix(line, "--- PASS: ") || strings.HasPrefix(line, "--- SKIP: ")
+		test.WriteString(line)
+	}
+	passed = false // what follows the last test is the binary's own word
+	flush()
+	return kept.String()
+}
+
 // ParseReport reads the guest's report; see init.sh for the marker lines.
 func ParseReport(output []byte) Report {
 	r := Report{Exit: NoVerdict}

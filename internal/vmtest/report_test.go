@@ -34,6 +34,16 @@ func TestParseReport(t *testing.T) {
 	}
 }
 
+func TestUnpassed(t *testing.T) {
+	s := SuiteReport{Output: "=== RUN   TestA\n=== RUN   TestA/x\n--- PASS: TestA (0.01s)\n    --- PASS: TestA/x (0.00s)\n" +
+		"=== RUN   TestB\n    b_test.go:1: wrong\n--- FAIL: TestB (0.01s)\n=== RUN   TestC\n--- SKIP: TestC (0.00s)\n" +
+		"=== RUN   TestD\n--- PASS: TestD (0.00s)\nFAIL\n"}
+	want := "=== RUN   TestB\n    b_test.go:1: wrong\n--- FAIL: TestB (0.01s)\n=== RUN   TestD\n--- PASS: TestD (0.00s)\nFAIL\n"
+	if diff := cmp.Diff(want, s.Unpassed()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 func TestSlow(t *testing.T) {
 	r := ParseReport([]byte(strings.Replace(passed, "TestA (0.01s)", "TestA (12.50s)", 1)))
 	if diff := cmp.Diff([]string{"TestA 12.5s"}, r.Slow(10*time.Second)); diff != "" {

@@ -71,7 +71,7 @@ func testKernel(t *testing.T, k Kernel, suites []Suite, table *table) {
 	}
 	for _, s := range report.Suites {
 		if s.Status != 0 {
-			t.Logf("%s on %s:\n%s", s.Name, k.Name, tail(s.Output, 64<<10))
+			t.Logf("%s on %s:\n%s", s.Name, k.Name, tail(s.Unpassed(), 16<<10))
 		}
 	}
 	if report.Exit == NoVerdict {
