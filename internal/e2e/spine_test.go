@@ -18,9 +18,11 @@ import (
 
 // acts are workloads that run in a child of the test binary.
 var acts = map[string]func() error{
-	"sleep-calls": sleepCalls,
-	"fork-storm":  forkStorm,
-	"nothing":     func() error { return nil },
+	"sleep-calls":      sleepCalls,
+	"fork-storm":       forkStorm,
+	"nothing":          func() error { return nil },
+	"listen":           listen,
+	"exec-from-thread": execFromThread,
 }
 
 // act prepares a child for one workload.
