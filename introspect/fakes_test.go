@@ -18,6 +18,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/profile"
 	"github.com/sonde-ebpf/sonde/internal/state"
 )
 
@@ -179,7 +180,7 @@ func fakeSources(t testing.TB) Sources {
 				Points: []PipelinePoint{{Point: "network/connect", Attempted: 5, Submitted: 4, Dropped: 1, Decoded: 4}},
 			}
 		},
-		Levels: levels, Wall: wall,
+		Levels: levels, Wall: wall, Self: profile.NewSelf(),
 	}
 }
 

@@ -19,11 +19,16 @@ var parameters = []struct{ name, values, about string }{
 	{"closed", "`true`, `false` (default)", "Adds what has ended a short time ago and is still held, with `\"active\":false`."},
 	{"limit", "1 to 1000000", "At most so many entries. The header X-Total-Count says how many there are."},
 	{"offset", "0 to 1000000000", "Leaves out so many entries first."},
+	{"seconds", "1 to 300", "How long to record."},
+	{"debug", "`0` (default), `1`, `2`", "0 is protobuf for `go tool pprof`, 1 and 2 are texts."},
+	{"gc", "`0` (default), `1`", "1 collects garbage first."},
 }
 
 const (
 	maxLimit  = 1_000_000
 	maxOffset = 1_000_000_000
+	// maxSeconds is the longest recording, of a profile or a trace.
+	maxSeconds = 300
 )
 
 // checkParameters refuses what cannot be read, is not known, or is given twice.

@@ -25,6 +25,7 @@ type verb struct {
 	about   string
 	params  []string // of those in parameters
 	write   bool     // changes the sensor: must be allowed, and is put on record
+	records bool     // takes as long as the request says: maxSeconds more than others
 	maxBody int64    // bytes; 0 refuses any
 	handle  func(*call) error
 }
@@ -32,7 +33,7 @@ type verb struct {
 // routes is every route, in the order in which they are listed.
 func routes() []route {
 	network := []string{"container", "normalize", "detail", "closed", "limit", "offset"}
-	return []route{
+	return append([]route{
 		{path: "/{$}", verbs: map[string]verb{
 			"GET": {about: "This list.", handle: (*call).list},
 		}},
@@ -71,7 +72,7 @@ func routes() []route {
 			"POST": {about: "Sets the log level to that in the body: `debug`, or `info,bpf=debug`. An empty body reads it.",
 				write: true, maxBody: maxLevel, handle: (*call).setLogLevel},
 		}},
-	}
+	}, profileRoutes()...)
 }
 
 // Limits of a request.
@@ -143,9 +144,13 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request, route route,
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	timeout := requestTimeout
+	if verb.records {
+		timeout += maxSeconds * time.Second
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	limit(w, time.Now().Add(requestTimeout))
+	limit(w, time.Now().Add(timeout))
 	r.Body = http.MaxBytesReader(w, r.Body, verb.maxBody)
 	c := &call{w: w, r: r.WithContext(ctx), sources: sources, version: s.opts.Version}
 	err := c.do(verb, door)

@@ -123,7 +123,7 @@ func TestTotalCount(t *testing.T) {
 func TestEveryErrorIsJSON(t *testing.T) {
 	h := newHandler(Sources{}, nil, loopback) // nothing is kept track of
 	for _, r := range routes() {
-		path := strings.NewReplacer("{id...}", "abc", "{pid}", "1").Replace(strings.TrimSuffix(r.path, "{$}"))
+		path := strings.NewReplacer("{id...}", "abc", "{pid}", "1", "{name}", "heap").Replace(strings.TrimSuffix(r.path, "{$}"))
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"} {
 			w := ask(h, method, path, "x")
 			_, has := r.verbs[method]
@@ -246,9 +246,10 @@ configuration file asks for credentials.
 ## Rules for all of them
 
 - Every error is `+"`{\"error\":\"…\"}`"+` with a fitting status: 400 for a parameter or body that cannot be used (it is named), 403 where writing is
-  switched off, 404 for what is not known, 405 with `+"`Allow`"+` for a method that a route does not have, 413 for a body that is too large, 503 where
-  the sensor does not keep track of something or is busy. A configuration that is refused has all its faults in `+"`faults`"+`.
-- A request takes %v at most. An answer that breaks off was not finished: it is never valid JSON then.
+  switched off, 404 for what is not known, 405 with `+"`Allow`"+` for a method that a route does not have, 409 where something else has to be
+  switched or to end first, 413 for a body that is too large, 503 where the sensor does not keep track of something or is busy. A configuration that is refused has all its faults in `+"`faults`"+`.
+- A request takes %v at most, and one that records the seconds it asks for in addition. An answer that breaks off was not finished: it is
+  never valid JSON then.
 - Large answers are written as they are made, and a few of them at a time. Nothing stops the events meanwhile: each entry is shown as it was
   at one instant, all of them at nearly the same one.
 - The write verbs work where only this node can ask, or as `+"`--introspect.enable-write`"+` says. Each leaves a line in the log, target

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/profile"
 	"github.com/sonde-ebpf/sonde/internal/state"
 )
 
@@ -21,6 +22,8 @@ type Sources struct {
 	Runtime     Runtime
 	Pipeline    func() Pipeline
 	Levels      Levels
+	// Self takes profiles of the sensor itself.
+	Self *profile.Self
 	// Wall turns a time of CLOCK_BOOTTIME into one that people know.
 	Wall func(bootNS uint64) time.Time
 }

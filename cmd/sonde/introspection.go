@@ -9,6 +9,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/container"
 	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/profile"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
 
@@ -58,6 +59,7 @@ func (a *agent) sources() introspect.Sources {
 		Pipeline:   p.pipelineState,
 		Levels:     a.levels,
 		Wall:       p.model.wall,
+		Self:       profile.NewSelf(),
 	}
 }
 
