@@ -48,8 +48,12 @@ lint() { hack/lint.sh; }
 
 generated() { hack/generate.sh check; }
 
-# unit: whatever is not a layer of its own below.
-unit() { go list ./... | grep -v -E '/(bpf|bench|cmd/sonde|internal/e2e|internal/vmtest)(/|$)' | xargs go test -race; }
+# unit: whatever is not a layer of its own below. Crosscheck is a module of its
+# own, for it compares with gVisor's own types.
+unit() {
+	go list ./... | grep -v -E '/(bpf|bench|cmd/sonde|internal/e2e|internal/vmtest)(/|$)' | xargs go test -race
+	(cd internal/gvisor/wire/crosscheck && go test ./...)
+}
 
 # kernel: real programs in this kernel. One package at a time, never cached:
 # they count what the machine does.
