@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unsafe"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -30,8 +28,7 @@ const (
 // concurrent use.
 type Drops struct {
 	obj    *object
-	counts *ebpf.Memory
-	cpus   int
+	counts *counters[dropsCpuDrops]
 	names  map[uint32]string // of the reasons that are drops
 }
 
@@ -51,15 +48,14 @@ func makeDrops(k *Kernel) (*Drops, error) {
 		return nil, fmt.Errorf("parse drops object: %w", err)
 	}
 	d := &Drops{names: names}
-	if d.cpus, err = ebpf.PossibleCPU(); err != nil {
-		return nil, fmt.Errorf("count CPUs: %w", err)
+	if err := sizeCounters(spec, "counts"); err != nil {
+		return nil, err
 	}
-	spec.Maps["counts"].MaxEntries = uint32(d.cpus)
 	if d.obj, err = k.load(blueprint{probe: "drops", spec: spec, tracepoints: []string{"kfree_skb"}}); err != nil {
 		return nil, err
 	}
-	if d.counts, err = d.obj.coll.Maps["counts"].Memory(); err != nil {
-		return nil, fmt.Errorf("map counts: %w", err)
+	if d.counts, err = openCounters[dropsCpuDrops](d.obj, "counts"); err != nil {
+		return nil, err
 	}
 	return d, d.obj.attach("kfree_skb")
 }
@@ -97,20 +93,15 @@ func (d *Drops) Status() ProbeStatus { return d.obj.status() }
 
 // Read returns the count of every reason that this kernel knows, sorted by name.
 func (d *Drops) Read() ([]DropStat, error) {
-	byName := map[string]uint64{}
-	var cpu dropsCpuDrops
-	raw := unsafe.Slice((*byte)(unsafe.Pointer(&cpu)), unsafe.Sizeof(cpu))
-	for i := range d.cpus {
-		if _, err := d.counts.ReadAt(raw, int64(i)*int64(len(raw))); err != nil {
-			return nil, fmt.Errorf("read counts: %w", err)
+	var sum dropsCpuDrops
+	if err := d.counts.sum(&sum); err != nil {
+		return nil, err
+	}
+	byName := map[string]uint64{dropSubsystem: sum.Subsystem, dropOther: sum.Beyond}
+	for reason, n := range sum.Core {
+		if name, ok := d.names[uint32(reason)]; ok {
+			byName[name] += n
 		}
-		for reason, n := range cpu.Core {
-			if name, ok := d.names[uint32(reason)]; ok {
-				byName[name] += n
-			}
-		}
-		byName[dropSubsystem] += cpu.Subsystem
-		byName[dropOther] += cpu.Beyond
 	}
 	s, err := d.obj.coll.Programs[programFor("kfree_skb", d.obj.kind)].Stats()
 	if err != nil {

@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"encoding/binary"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 )
@@ -20,12 +19,6 @@ func readUint64(m *ebpf.Memory, off int64) (uint64, error) {
 	var b [8]byte
 	_, err := m.ReadAt(b[:], off)
 	return binary.NativeEndian.Uint64(b[:]), err
-}
-
-// asBytes views values without pointers as the bytes they are.
-func asBytes[T any](v []T) []byte {
-	var t T
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(t)))
 }
 
 // addTo adds from to to, element by element.

@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"fmt"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 )
@@ -30,8 +29,7 @@ type ProcessesOptions struct {
 // It is safe for concurrent use.
 type Processes struct {
 	obj      *object
-	counts   *ebpf.Memory
-	cpus     int
+	counts   *counters[processCpuProcesses]
 	seeded   int64 // entered by user space, where the kernel could not
 	degraded string
 }
@@ -62,12 +60,12 @@ func makeProcesses(k *Kernel, opts ProcessesOptions) (*Processes, error) {
 		return nil, err
 	}
 	order := []string{"sched_process_exit", "sched_process_exec", "sched_process_fork"}
-	p := &Processes{cpus: int(spec.Maps["counts"].MaxEntries)}
+	p := &Processes{}
 	if p.obj, err = loadSeeding(k, blueprint{probe: "process", spec: spec, tracepoints: order}); err != nil {
 		return nil, err
 	}
-	if p.counts, err = p.obj.coll.Maps["counts"].Memory(); err != nil {
-		return nil, fmt.Errorf("map counts: %w", err)
+	if p.counts, err = openCounters[processCpuProcesses](p.obj, "counts"); err != nil {
+		return nil, err
 	}
 	if err := p.obj.attach(order...); err != nil {
 		return nil, err
@@ -83,9 +81,8 @@ func processSpec(k *Kernel, opts ProcessesOptions) (*ebpf.CollectionSpec, error)
 	if err != nil {
 		return nil, fmt.Errorf("parse process object: %w", err)
 	}
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return nil, fmt.Errorf("count CPUs: %w", err)
+	if err := sizeCounters(spec, "counts"); err != nil {
+		return nil, err
 	}
 	args, err := k.tracepointArgs("sched_process_exit")
 	if err != nil {
@@ -97,7 +94,6 @@ func processSpec(k *Kernel, opts ProcessesOptions) (*ebpf.CollectionSpec, error)
 	if opts.Max == 0 {
 		opts.Max = DefaultMaxProcesses
 	}
-	spec.Maps["counts"].MaxEntries = uint32(cpus)
 	spec.Maps["alive"].MaxEntries = opts.Max
 	if opts.noIterator {
 		delete(spec.Programs, "seed")
@@ -132,37 +128,20 @@ func (p *Processes) Status() ProbeStatus {
 // Read returns the counts since the probe was attached. It costs a copy of 4 KiB
 // per CPU and no system call.
 func (p *Processes) Read() (ProcessStats, error) {
-	var (
-		cpu             processCpuProcesses
-		lifetime, depth = make([]uint64, histSlots), make([]uint64, histSlots)
-		raw             = unsafe.Slice((*byte)(unsafe.Pointer(&cpu)), unsafe.Sizeof(cpu))
-		s               = ProcessStats{Live: p.seeded}
-		lifetimes, sum  uint64
-	)
-	for i := range p.cpus {
-		if _, err := p.counts.ReadAt(raw, int64(i)*int64(len(raw))); err != nil {
-			return ProcessStats{}, fmt.Errorf("read counts: %w", err)
-		}
-		s.Execs += cpu.Execs
-		s.ForksProcess += cpu.Forks[forkProcess]
-		s.ForksThread += cpu.Forks[forkThread]
-		s.ExitsZero += cpu.Exits[exitZero]
-		s.ExitsNonzero += cpu.Exits[exitNonzero]
-		s.ExitsSignal += cpu.Exits[exitSignal]
-		s.ExitsOOM += cpu.Exits[exitOOM]
-		s.Live += cpu.Alive
-		lifetimes += cpu.Lifetime.Sum
-		sum += cpu.Depth.Sum
-		addSlots(lifetime, cpu.Lifetime.Slots[:])
-		addSlots(depth, cpu.Depth.Slots[:])
+	var sum processCpuProcesses
+	if err := p.counts.sum(&sum); err != nil {
+		return ProcessStats{}, err
 	}
-	s.Lifetime = bucketsNS(lifetime, lifetimes)
-	s.LineageDepth = bucketsInt(depth, sum)
-	return s, nil
-}
-
-func addSlots(sum, slots []uint64) {
-	for i, n := range slots {
-		sum[i] += n
-	}
+	return ProcessStats{
+		Execs:        sum.Execs,
+		ForksProcess: sum.Forks[forkProcess],
+		ForksThread:  sum.Forks[forkThread],
+		ExitsZero:    sum.Exits[exitZero],
+		ExitsNonzero: sum.Exits[exitNonzero],
+		ExitsSignal:  sum.Exits[exitSignal],
+		ExitsOOM:     sum.Exits[exitOOM],
+		Live:         p.seeded + sum.Alive,
+		Lifetime:     bucketsNS(sum.Lifetime.Slots[:], sum.Lifetime.Sum),
+		LineageDepth: bucketsInt(sum.Depth.Slots[:], sum.Depth.Sum),
+	}, nil
 }

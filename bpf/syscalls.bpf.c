@@ -27,6 +27,8 @@
 #define NR_FORK 57
 #define NR_VFORK 58
 #define NR_CLONE 56
+#define NR_EXIT_32 1 /* of i386 */
+#define NR_EXIT_GROUP_32 252
 #define X32_BIT 0x40000000
 #define TS_COMPAT 0x0002
 #elif defined(__TARGET_ARCH_arm64)
@@ -36,6 +38,8 @@
 #define NR_CLONE 220
 #define NR_FORK NR_CLONE
 #define NR_VFORK NR_CLONE
+#define NR_EXIT_32 1 /* of arm */
+#define NR_EXIT_GROUP_32 248
 #define TIF_32BIT 22
 #endif
 #define NR_CLONE3 435
@@ -49,6 +53,9 @@
 #define ROW_EXITING NR_ROWS
 
 enum { SUCCESS, ERROR, OUTCOMES };
+
+/* Calls that never return: counted at their entry, and timed nowhere. */
+enum { EXIT, EXIT_GROUP, EXIT_COMPAT, EXITS };
 
 /* Why a sys_exit (or a call) could not be timed. */
 enum { UNPAIRED_ATTACH, UNPAIRED_FORK, UNPAIRED_SECCOMP, UNPAIRED_NO_SLOT, UNPAIRED };
@@ -106,7 +113,7 @@ struct {
 
 struct cpu_calls {
 	struct hist hists[HISTS];
-	__u64 exits[2]; /* exit, exit_group: they have no sys_exit */
+	__u64 exits[EXITS];
 	__u64 unpaired[UNPAIRED];
 	__u64 errors_other[NR_ROWS]; /* errors that found the errors map full */
 };
@@ -254,6 +261,20 @@ static __always_inline bool is_compat(struct task_struct *t, __s64 nr, bool btf)
 #endif
 }
 
+/*
+ * Which of the calls that never return this is, EXITS for none. x32 is left out:
+ * where a kernel has it switched off, its exit returns ENOSYS like any other call.
+ */
+static __always_inline __u32 exit_kind(__u32 row, __s64 nr)
+{
+	if (row == NR_EXIT)
+		return EXIT;
+	if (row == NR_EXIT_GROUP)
+		return EXIT_GROUP;
+	return row == NR_COMPAT && (nr == NR_EXIT_32 || nr == NR_EXIT_GROUP_32) ? EXIT_COMPAT
+										: EXITS;
+}
+
 static __always_inline struct task_struct *current_task(bool btf)
 {
 	return btf ? bpf_get_current_task_btf() : (struct task_struct *)bpf_get_current_task();
@@ -264,7 +285,7 @@ static __always_inline int enter(struct bpf_raw_tracepoint_args *ctx, bool btf, 
 	__u64 owner = ctx->args[0];
 	__s64 nr = (__s64)ctx->args[1];
 	struct call *c;
-	__u32 row;
+	__u32 row, kind;
 
 	if (is_compat(current_task(btf), nr, btf))
 		row = NR_COMPAT;
@@ -275,11 +296,12 @@ static __always_inline int enter(struct bpf_raw_tracepoint_args *ctx, bool btf, 
 		return 0;
 	if (!c)
 		c = slot_claim(owner);
-	if (row == NR_EXIT || row == NR_EXIT_GROUP) {
+	kind = exit_kind(row, nr);
+	if (kind < EXITS) {
 		struct cpu_calls *cc = cpu_calls();
 
 		if (cc)
-			ADD(cc->exits[row == NR_EXIT_GROUP], 1);
+			ADD(cc->exits[kind], 1);
 		if (c)
 			c->row = ROW_EXITING;
 		return 0;

@@ -29,10 +29,8 @@ type SyscallsOptions struct {
 // Syscalls counts and times every system call of the node.
 type Syscalls struct {
 	obj   *object
-	ncpu  int
-	mu    sync.Mutex // guards what follows: reading reuses it
-	calls *ebpf.Memory
-	cpu   syscallsCpuCalls // one CPU's counters, as copied last
+	calls *counters[syscallsCpuCalls]
+	mu    sync.Mutex       // guards what follows: reading reuses it
 	sum   syscallsCpuCalls // all CPUs'
 	owner [syscallRows][outcomes]uint32
 }
@@ -50,6 +48,12 @@ const (
 
 var outcomeNames = [outcomes]string{"success", "error"}
 
+const success = 0
+
+// neverReturn are the calls that are counted at their entry, in the kernel's order:
+// of the 32-bit ones, those that end a thread.
+var neverReturn = [len(syscallsCpuCalls{}.Exits)]string{"exit", "exit_group", "compat"}
+
 // unpairedReasons are the values of the label "reason", in the kernel's order:
 // a call was under way at attach, a child's return from fork, a call refused by
 // seccomp before its entry, no room to remember the thread.
@@ -65,13 +69,11 @@ func makeSyscalls(k *Kernel, opts SyscallsOptions) (*Syscalls, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse syscalls object: %w", err)
 	}
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return nil, fmt.Errorf("count CPUs: %w", err)
+	if err := sizeCounters(spec, "calls"); err != nil {
+		return nil, err
 	}
 	slots := threadSlots(opts.ThreadSlots)
 	spec.Maps["threads"].MaxEntries = slots
-	spec.Maps["calls"].MaxEntries = uint32(cpus)
 	if err := spec.Variables["thread_mask"].Set(slots - 1); err != nil {
 		return nil, fmt.Errorf("set thread_mask: %w", err)
 	}
@@ -87,12 +89,12 @@ func makeSyscalls(k *Kernel, opts SyscallsOptions) (*Syscalls, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Syscalls{ncpu: cpus}
+	s := &Syscalls{}
 	if s.obj, err = k.load(blueprint{probe: "syscalls", spec: spec, tracepoints: order}); err != nil {
 		return nil, err
 	}
-	if s.calls, err = s.obj.coll.Maps["calls"].Memory(); err != nil {
-		return nil, fmt.Errorf("map calls: %w", err)
+	if s.calls, err = openCounters[syscallsCpuCalls](s.obj, "calls"); err != nil {
+		return nil, err
 	}
 	if err := s.obj.attach(order...); err != nil {
 		return nil, err
@@ -150,41 +152,13 @@ func (s *Syscalls) refreshHists() error {
 	if err := s.obj.coll.Variables["hists_used"].Get(&used); err != nil {
 		return fmt.Errorf("read hists_used: %w", err)
 	}
-	from, to := s.cpu.Hists[:min(int(used), syscallHists)], s.sum.Hists[:]
-	clear(to)
-	return s.eachCPU(0, asBytes(from), func() {
-		for h := range from {
-			to[h].Sum += from[h].Sum
-			addTo(to[h].Slots[:], from[h].Slots[:])
-		}
-	})
+	inUse := uintptr(min(int(used), syscallHists)) * unsafe.Sizeof(s.sum.Hists[0])
+	return s.calls.sumPart(&s.sum, unsafe.Offsetof(s.sum.Hists), unsafe.Offsetof(s.sum.Hists)+inUse)
 }
 
 // refreshTail adds up what lies behind the histograms. The caller holds mu.
 func (s *Syscalls) refreshTail() error {
-	const begin = unsafe.Offsetof(s.cpu.Exits)
-	from, to := &s.cpu, &s.sum
-	clear(to.Exits[:])
-	clear(to.Unpaired[:])
-	clear(to.ErrorsOther[:])
-	raw := unsafe.Slice((*byte)(unsafe.Pointer(from)), unsafe.Sizeof(*from))[begin:]
-	return s.eachCPU(int64(begin), raw, func() {
-		addTo(to.Exits[:], from.Exits[:])
-		addTo(to.Unpaired[:], from.Unpaired[:])
-		addTo(to.ErrorsOther[:], from.ErrorsOther[:])
-	})
-}
-
-// eachCPU copies one part of each CPU's element and calls add after each copy.
-func (s *Syscalls) eachCPU(begin int64, raw []byte, add func()) error {
-	size := int64(unsafe.Sizeof(s.cpu))
-	for cpu := range s.ncpu {
-		if _, err := s.calls.ReadAt(raw, int64(cpu)*size+begin); err != nil {
-			return fmt.Errorf("read calls: %w", err)
-		}
-		add()
-	}
-	return nil
+	return s.calls.sumPart(&s.sum, unsafe.Offsetof(s.sum.Exits), unsafe.Sizeof(s.sum))
 }
 
 // Read calls yield for each system call and outcome that occurred. Durations are
@@ -198,11 +172,21 @@ func (s *Syscalls) Read(yield func(SyscallStat)) error {
 	if err := s.refreshTail(); err != nil {
 		return err
 	}
+	noReturn := map[string]uint64{}
+	for i, name := range neverReturn {
+		noReturn[name] = s.sum.Exits[i]
+	}
 	emit := func(name string, outcome, hist int) {
 		b := bucketsNS(s.sum.Hists[hist].Slots[:], s.sum.Hists[hist].Sum)
-		if n := b.Count(); n > 0 {
-			yield(SyscallStat{Syscall: name, Outcome: outcomeNames[outcome], Count: n, Duration: &b})
+		n := b.Count()
+		if n == 0 {
+			return
 		}
+		if outcome == success { // of compat, some calls return and some do not
+			n += noReturn[name]
+			delete(noReturn, name)
+		}
+		yield(SyscallStat{Syscall: name, Outcome: outcomeNames[outcome], Count: n, Duration: &b})
 	}
 	for row := range s.owner {
 		for outcome, owned := range s.owner[row] {
@@ -218,8 +202,8 @@ func (s *Syscalls) Read(yield func(SyscallStat)) error {
 	for outcome := range outcomes {
 		emit(nameOther, outcome, outcome)
 	}
-	for i, name := range []string{"exit", "exit_group"} {
-		yield(SyscallStat{Syscall: name, Outcome: outcomeNames[0], Count: s.sum.Exits[i]})
+	for name, n := range noReturn {
+		yield(SyscallStat{Syscall: name, Outcome: outcomeNames[success], Count: n})
 	}
 	return nil
 }

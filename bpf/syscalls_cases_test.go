@@ -1,10 +1,12 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -12,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // The tests count system calls that nothing else on a machine is likely to make:
@@ -286,6 +290,52 @@ func TestSyscallsOutsideTheTable(t *testing.T) {
 			t.Errorf("x32 calls: counted %d of 1000", got)
 		}
 	}
+}
+
+// exit32 writes a program of 32-bit code that does nothing but this exit call.
+func exit32(t *testing.T, call byte) string {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		testenv.Skip(t, "the program is i386 code")
+	}
+	const at, size = 0x8048000, 52 + 32 + 12 // one header, one segment, the code
+	words := func(all ...uint32) (b []byte) {
+		for _, w := range all {
+			b = binary.LittleEndian.AppendUint32(b, w)
+		}
+		return b
+	}
+	image := append([]byte("\x7fELF\x01\x01\x01"), make([]byte, 9)...)
+	image = append(image, words(3<<16|2, 1, at+52+32, 52, 0, 0, 32<<16|52, 1, 0)...) // an executable for the 386
+	image = append(image, words(1, 0, at, at, size, size, 5, 0x1000)...)             // all of it, to be run
+	image = append(image, 0xb8, call, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80, 0, 0, 0)      // mov eax, call; xor ebx, ebx; int 0x80
+	path := filepath.Join(t.TempDir(), "exit32")
+	must(t, "write program", os.WriteFile(path, image, 0o700))
+	return path
+}
+
+// A 32-bit process that ends is a call that is counted, though it never returns.
+func TestSyscallsCompatExitsAreCounted(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		const exit, exitGroup, n = 1, 252, 10
+		one, group := exit32(t, exit), exit32(t, exitGroup)
+		s := newSyscalls(t, k, SyscallsOptions{})
+		for range n {
+			for _, path := range []string{one, group} {
+				must(t, "run "+path, exec.Command(path).Run())
+			}
+		}
+		if got := s.count(t, "compat", "success"); got != 2*n {
+			t.Errorf("counted %d of %d exits", got, 2*n)
+		}
+		if err := s.Read(func(st SyscallStat) {
+			if st.Syscall == "compat" && st.Duration != nil {
+				t.Errorf("%d calls that never return have a duration", st.Duration.Count())
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // hammer makes calls from many threads at once.

@@ -27,7 +27,7 @@ type syscallsCpuCalls struct {
 		Sum   uint64
 		Slots [210]uint64
 	}
-	Exits       [2]uint64
+	Exits       [3]uint64
 	Unpaired    [4]uint64
 	ErrorsOther [514]uint64
 }

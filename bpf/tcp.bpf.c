@@ -64,6 +64,9 @@ const volatile __u64 cookie_key = 1;
 /* tcp_retransmit_skb tells whether the packet went out: newer kernels. */
 const volatile bool has_retransmit_err = false;
 
+/* The end of listen is seen: set by user space. */
+bool listen_hooked;
+
 /* Sockets that found the map full, or their bucket busy. */
 __u64 sockets_failures;
 __u64 listening_failures;
@@ -71,6 +74,7 @@ __u64 listening_failures;
 enum {
 	OPENED = 1 << 0, /* established, and counted in opened (or in seeded) */
 	SEEDED = 1 << 1, /* was there before the probe */
+	UNTOLD = 1 << 2, /* listens, but at a port that is given to it only now */
 };
 
 /*
@@ -377,7 +381,8 @@ static __always_inline void close_listener(struct sock *sk, struct tracked *e)
 	if (!c || !untrack(sk, e))
 		return;
 	ADD(c->listen_closed, 1);
-	emit(POINT_NETWORK_CLOSE, sk, &t, 0, 0);
+	if (!(t.flags & UNTOLD))
+		emit(POINT_NETWORK_CLOSE, sk, &t, 0, 0);
 }
 
 static __always_inline void close_connection(struct sock *sk, struct tracked *e)
@@ -486,17 +491,23 @@ static __always_inline void on_established(struct sock *sk, struct tracked *e, i
 		emit(POINT_NETWORK_CONNECT, sk, e, 0, 0);
 }
 
-/* In the context of the caller of listen. */
+/*
+ * In the context of the caller of listen. A socket that was never bound gets its
+ * port a moment later, and is told of when listen returns.
+ */
 static __always_inline void on_listen(struct sock *sk)
 {
 	struct tracked fresh = { .state = TCP_LISTEN, .direction = INBOUND };
 	struct cpu_tcp *c = cpu_counts();
 
 	own_current(&fresh);
+	if (listen_hooked && !BPF_CORE_READ(sk, __sk_common.skc_num))
+		fresh.flags = UNTOLD;
 	if (!c || !track(sk, &fresh, BPF_ANY))
 		return;
 	ADD(c->listen_opened, 1);
-	emit(POINT_NETWORK_LISTEN, sk, &fresh, 0, 0);
+	if (!(fresh.flags & UNTOLD))
+		emit(POINT_NETWORK_LISTEN, sk, &fresh, 0, 0);
 }
 
 /* A failure without an entry, as in on_established. */
@@ -683,7 +694,25 @@ static __always_inline int accept_exit(struct bpf_raw_tracepoint_args *ctx, bool
 	return 0;
 }
 
+/* listen has returned: now the port is known. */
+static __always_inline int listen_exit(struct bpf_raw_tracepoint_args *ctx, bool btf)
+{
+	struct sock *sk = sock_of_fd(first_argument((struct pt_regs *)ctx->args[0]));
+	struct tracked *e, t;
+
+	if (!is_tcp(sk, false))
+		return 0;
+	e = lookup(sk);
+	if (!e || e->state != TCP_LISTEN || !(e->flags & UNTOLD))
+		return 0;
+	e->flags &= ~UNTOLD;
+	t = *e;
+	emit(POINT_NETWORK_LISTEN, sk, &t, 0, 0);
+	return 0;
+}
+
 TRACEPOINT_AS(connect_exit, sys_exit, connect_exit)
+TRACEPOINT_AS(listen_exit, sys_exit, listen_exit)
 TRACEPOINT_AS(accept_exit, sys_exit, accept_exit)
 
 /* ---- iterators: what was there before, and what is open at a scrape ---- */

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -33,15 +32,15 @@ type TCPOptions struct {
 //
 // It cannot see an attempt that found the listener's backlog full, nor, before
 // the first packet, a connect that came through io_uring or a 32-bit call; an
-// accept that came that way leaves its connection without an owner. Resets that
-// answer packets without a socket are counted from kernel 6.10 on.
+// accept that came that way leaves its connection without an owner, and a listen
+// on a socket that was never bound is told by surveys only. Resets that answer
+// packets without a socket are counted from kernel 6.10 on.
 type TCP struct {
 	obj      *object
 	degraded []string
 
 	mu     sync.Mutex // guards what follows
-	counts *ebpf.Memory
-	cpus   int
+	counts *counters[tcpCpuTcp]
 	scrape *link.Iter // nil where the kernel refuses iterators over maps
 	sum    tcpCpuTcp
 	bytes  [Directions][Peers]struct{ sent, received uint64 } // highest values handed out
@@ -54,6 +53,7 @@ var hookedCalls = []struct {
 	program string
 }{
 	{unix.SYS_CONNECT, "connect_exit"},
+	{unix.SYS_LISTEN, "listen_exit"},
 	{unix.SYS_ACCEPT, "accept_exit"},
 	{unix.SYS_ACCEPT4, "accept_exit"},
 }
@@ -78,13 +78,13 @@ func makeTCP(k *Kernel, opts TCPOptions) (*TCP, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &TCP{cpus: int(spec.Maps["counts"].MaxEntries)}
-	programs := append([]string{"connect_exit", "accept_exit"}, tcpTracepoints...)
+	t := &TCP{}
+	programs := append([]string{"connect_exit", "listen_exit", "accept_exit"}, tcpTracepoints...)
 	if t.obj, err = k.load(blueprint{probe: "tcp", spec: spec, tracepoints: programs}); err != nil {
 		return nil, err
 	}
-	if t.counts, err = t.obj.coll.Maps["counts"].Memory(); err != nil {
-		return nil, fmt.Errorf("map counts: %w", err)
+	if t.counts, err = openCounters[tcpCpuTcp](t.obj, "counts"); err != nil {
+		return nil, err
 	}
 	if err := t.obj.attach(tcpTracepoints...); err != nil {
 		return nil, err
@@ -100,14 +100,12 @@ func tcpSpec(k *Kernel, opts TCPOptions) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse tcp object: %w", err)
 	}
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return nil, fmt.Errorf("count CPUs: %w", err)
+	if err := sizeCounters(spec, "counts"); err != nil {
+		return nil, err
 	}
 	if opts.MaxSockets == 0 {
 		opts.MaxSockets = DefaultMaxSockets
 	}
-	spec.Maps["counts"].MaxEntries = uint32(cpus)
 	spec.Maps["sockets"].MaxEntries = opts.MaxSockets
 	args, err := k.tracepointArgs("tcp_retransmit_skb")
 	if err != nil {
@@ -126,9 +124,12 @@ func tcpSpec(k *Kernel, opts TCPOptions) (*ebpf.CollectionSpec, error) {
 func (t *TCP) hook(k *Kernel) {
 	for _, h := range hookedCalls {
 		if err := k.hooks.set(h.nr, t.obj.coll.Programs[programFor(h.program, t.obj.kind)]); err != nil {
-			t.degraded = append(t.degraded, "no owner of accepted connections, no attempts that failed before a packet: "+err.Error())
+			t.degraded = append(t.degraded, "no owner of accepted connections, no attempts that failed before a packet, no port of listeners that were never bound: "+err.Error())
 			return
 		}
+	}
+	if err := t.obj.coll.Variables["listen_hooked"].Set(true); err != nil {
+		t.degraded = append(t.degraded, "no port of listeners that were never bound: "+err.Error())
 	}
 }
 
@@ -182,7 +183,7 @@ func (t *TCP) Read() (TCPStats, error) {
 	if err := t.addOpenBytes(); err != nil {
 		return TCPStats{}, err
 	}
-	if err := t.addUp(); err != nil {
+	if err := t.counts.sum(&t.sum); err != nil {
 		return TCPStats{}, err
 	}
 	s := TCPStats{
@@ -214,28 +215,6 @@ func (t *TCP) addOpenBytes() error {
 		return fmt.Errorf("iterate sockets: %w", err)
 	}
 	return nil
-}
-
-// addUp sums up the per-CPU counters. All of them are 64-bit words, so the
-// struct is added word by word.
-func (t *TCP) addUp() error {
-	var cpu tcpCpuTcp
-	t.sum = tcpCpuTcp{}
-	words, sum := asWords(&cpu), asWords(&t.sum)
-	raw := unsafe.Slice((*byte)(unsafe.Pointer(&cpu)), unsafe.Sizeof(cpu))
-	for i := range t.cpus {
-		if _, err := t.counts.ReadAt(raw, int64(i)*int64(len(raw))); err != nil {
-			return fmt.Errorf("read counts: %w", err)
-		}
-		for w, n := range words {
-			sum[w] += n
-		}
-	}
-	return nil
-}
-
-func asWords(c *tcpCpuTcp) []uint64 {
-	return unsafe.Slice((*uint64)(unsafe.Pointer(c)), unsafe.Sizeof(*c)/8)
 }
 
 // conn returns one cell. The kernel takes back a byte if it was read while the

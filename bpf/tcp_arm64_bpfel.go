@@ -144,6 +144,8 @@ const (
 	tcpProgInetSockSetStateAgainRaw = "inet_sock_set_state_again_raw"
 	tcpProgInetSockSetStateBtf      = "inet_sock_set_state_btf"
 	tcpProgInetSockSetStateRaw      = "inet_sock_set_state_raw"
+	tcpProgListenExitBtf            = "listen_exit_btf"
+	tcpProgListenExitRaw            = "listen_exit_raw"
 	tcpProgScrape                   = "scrape"
 	tcpProgSeedConnections          = "seed_connections"
 	tcpProgSeedListeners            = "seed_listeners"
@@ -159,6 +161,7 @@ const (
 	tcpProgTcpSendResetRaw          = "tcp_send_reset_raw"
 	tcpVarCookieKey                 = "cookie_key"
 	tcpVarHasRetransmitErr          = "has_retransmit_err"
+	tcpVarListenHooked              = "listen_hooked"
 	tcpVarListeningFailures         = "listening_failures"
 	tcpVarSocketRecordType          = "socket_record_type"
 	tcpVarSocketsFailures           = "sockets_failures"
@@ -214,6 +217,8 @@ type tcpProgramSpecs struct {
 	InetSockSetStateAgainRaw *ebpf.ProgramSpec `ebpf:"inet_sock_set_state_again_raw"`
 	InetSockSetStateBtf      *ebpf.ProgramSpec `ebpf:"inet_sock_set_state_btf"`
 	InetSockSetStateRaw      *ebpf.ProgramSpec `ebpf:"inet_sock_set_state_raw"`
+	ListenExitBtf            *ebpf.ProgramSpec `ebpf:"listen_exit_btf"`
+	ListenExitRaw            *ebpf.ProgramSpec `ebpf:"listen_exit_raw"`
 	Scrape                   *ebpf.ProgramSpec `ebpf:"scrape"`
 	SeedConnections          *ebpf.ProgramSpec `ebpf:"seed_connections"`
 	SeedListeners            *ebpf.ProgramSpec `ebpf:"seed_listeners"`
@@ -248,6 +253,7 @@ type tcpMapSpecs struct {
 type tcpVariableSpecs struct {
 	CookieKey         *ebpf.VariableSpec `ebpf:"cookie_key"`
 	HasRetransmitErr  *ebpf.VariableSpec `ebpf:"has_retransmit_err"`
+	ListenHooked      *ebpf.VariableSpec `ebpf:"listen_hooked"`
 	ListeningFailures *ebpf.VariableSpec `ebpf:"listening_failures"`
 	SocketRecordType  *ebpf.VariableSpec `ebpf:"socket_record_type"`
 	SocketsFailures   *ebpf.VariableSpec `ebpf:"sockets_failures"`
@@ -300,6 +306,7 @@ func (m *tcpMaps) Close() error {
 type tcpVariables struct {
 	CookieKey         *ebpf.Variable `ebpf:"cookie_key"`
 	HasRetransmitErr  *ebpf.Variable `ebpf:"has_retransmit_err"`
+	ListenHooked      *ebpf.Variable `ebpf:"listen_hooked"`
 	ListeningFailures *ebpf.Variable `ebpf:"listening_failures"`
 	SocketRecordType  *ebpf.Variable `ebpf:"socket_record_type"`
 	SocketsFailures   *ebpf.Variable `ebpf:"sockets_failures"`
@@ -317,6 +324,8 @@ type tcpPrograms struct {
 	InetSockSetStateAgainRaw *ebpf.Program `ebpf:"inet_sock_set_state_again_raw"`
 	InetSockSetStateBtf      *ebpf.Program `ebpf:"inet_sock_set_state_btf"`
 	InetSockSetStateRaw      *ebpf.Program `ebpf:"inet_sock_set_state_raw"`
+	ListenExitBtf            *ebpf.Program `ebpf:"listen_exit_btf"`
+	ListenExitRaw            *ebpf.Program `ebpf:"listen_exit_raw"`
 	Scrape                   *ebpf.Program `ebpf:"scrape"`
 	SeedConnections          *ebpf.Program `ebpf:"seed_connections"`
 	SeedListeners            *ebpf.Program `ebpf:"seed_listeners"`
@@ -342,6 +351,8 @@ func (p *tcpPrograms) Close() error {
 		p.InetSockSetStateAgainRaw,
 		p.InetSockSetStateBtf,
 		p.InetSockSetStateRaw,
+		p.ListenExitBtf,
+		p.ListenExitRaw,
 		p.Scrape,
 		p.SeedConnections,
 		p.SeedListeners,

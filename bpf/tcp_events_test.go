@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
@@ -115,6 +116,30 @@ func bootTimeOf(t *testing.T) uint64 {
 	now, err := bootTime()
 	must(t, "boot time", err)
 	return now
+}
+
+// A listener that nobody has bound is told of once it has its port; one that comes to
+// nothing is not told of at all.
+func TestTCPListenWithoutBind(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		tcp, e := newTCPWithEvents(t, k)
+		privateNet(t)
+		fd := socket(t, unix.AF_INET6, unix.SOCK_STREAM)
+		must(t, "listen", unix.Listen(fd, 1))
+		port := portOf(t, fd)
+		listeners, _ := surveyed(t, tcp, port)
+		must(t, "listen again", unix.Listen(fd, 2))
+		unix.Close(fd)
+		time.Sleep(5 * time.Millisecond)
+		got := collect(t, k, e, func(ev *event.Event) bool { return ev.Conn.LocalPort == port || ev.Conn.LocalPort == 0 })
+		begun, ended := got[event.NetworkListen], got[event.NetworkClose]
+		if len(begun) != 1 || len(ended) != 1 || len(listeners) != 1 {
+			t.Fatalf("%d begun, %d surveyed, %d ended; want 1 each", len(begun), len(listeners), len(ended))
+		}
+		if diff := cmp.Diff(begun[0].Conn, ended[0].Conn); diff != "" || begun[0].Conn.LocalPort != port || begun[0].Process.PID != k.Self().PID {
+			t.Errorf("%+v (-begun +ended)\n%s", begun[0], diff)
+		}
+	})
 }
 
 // actAccept is what a pre-forked server does: it accepts on a socket that it got

@@ -27,8 +27,12 @@
 /* A flow without a datagram for this long is closed. */
 const volatile __u64 idle_ns = 60000000000ULL;
 
-/* last_ns is renewed when it is older than this part of idle_ns: sparing the cache. */
+/*
+ * last_ns is renewed when it is older than a part of idle_ns: sparing the cache. It
+ * may lag behind the last datagram by as much, and no flow is closed before idle_ns.
+ */
 #define RENEWALS 64
+#define MAX_LAG_NS (idle_ns / RENEWALS)
 
 /* Flows that found the map full, or their bucket busy: one per datagram. */
 __u64 flows_failures;
@@ -234,7 +238,7 @@ static __always_inline int packet(struct __sk_buff *skb, bool out)
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (!f)
 		open_flow(&key, now, out);
-	else if (now - f->last_ns > idle_ns / RENEWALS)
+	else if ((__s64)(now - f->last_ns) > (__s64)MAX_LAG_NS)
 		f->last_ns = now;
 	return ALLOW;
 }
@@ -286,7 +290,7 @@ int sweep_flows(struct bpf_iter__bpf_map_elem *ctx)
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (!f)
 		return 0;
-	if ((__s64)(bpf_ktime_get_ns() - f->last_ns) < (__s64)idle_ns &&
+	if ((__s64)(bpf_ktime_get_ns() - f->last_ns) < (__s64)(idle_ns + MAX_LAG_NS) &&
 	    !bpf_map_lookup_elem(&released, &key.cookie))
 		return 0;
 	direction = f->direction;

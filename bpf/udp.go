@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -51,8 +50,7 @@ type UDP struct {
 	degraded []string
 
 	mu     sync.Mutex // guards what follows
-	counts *ebpf.Memory
-	cpus   int
+	counts *counters[udpCpuUdp]
 	number uint64                // of the sweep
 	sweeps map[string]*link.Iter // by program, in the order of sweepPrograms
 }
@@ -78,12 +76,12 @@ func makeUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &UDP{cpus: int(spec.Maps["counts"].MaxEntries), sweeps: map[string]*link.Iter{}}
+	u := &UDP{sweeps: map[string]*link.Iter{}}
 	if u.obj, err = k.load(blueprint{probe: "udp", spec: spec}); err != nil {
 		return nil, err
 	}
-	if u.counts, err = u.obj.coll.Maps["counts"].Memory(); err != nil {
-		return nil, fmt.Errorf("map counts: %w", err)
+	if u.counts, err = openCounters[udpCpuUdp](u.obj, "counts"); err != nil {
+		return nil, err
 	}
 	if err := u.openSweeps(); err != nil {
 		return nil, err
@@ -96,9 +94,8 @@ func udpSpec(opts UDPOptions) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse udp object: %w", err)
 	}
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return nil, fmt.Errorf("count CPUs: %w", err)
+	if err := sizeCounters(spec, "counts"); err != nil {
+		return nil, err
 	}
 	if opts.MaxFlows == 0 {
 		opts.MaxFlows = DefaultMaxFlows
@@ -106,7 +103,6 @@ func udpSpec(opts UDPOptions) (*ebpf.CollectionSpec, error) {
 	if opts.Idle == 0 {
 		opts.Idle = DefaultFlowIdle
 	}
-	spec.Maps["counts"].MaxEntries = uint32(cpus)
 	spec.Maps["flows"].MaxEntries = opts.MaxFlows
 	spec.Maps["released"].MaxEntries = max(opts.MaxFlows/2, 1)
 	if err := spec.Variables["idle_ns"].Set(uint64(opts.Idle)); err != nil {
@@ -250,25 +246,16 @@ func (u *UDP) Read() (UDPStats, error) {
 		return UDPStats{}, err
 	}
 	var (
-		cpu udpCpuUdp
-		raw = unsafe.Slice((*byte)(unsafe.Pointer(&cpu)), unsafe.Sizeof(cpu))
+		sum udpCpuUdp
 		s   UDPStats
 	)
-	for i := range u.cpus {
-		if _, err := u.counts.ReadAt(raw, int64(i)*int64(len(raw))); err != nil {
-			return UDPStats{}, fmt.Errorf("read counts: %w", err)
-		}
-		for d := range Directions {
-			for p := range Peers {
-				s.Flows[d][p].Opened += cpu.Flows[d][p].Opened
-				s.Flows[d][p].Closed += cpu.Flows[d][p].Closed
-			}
-		}
+	if err := u.counts.sum(&sum); err != nil {
+		return UDPStats{}, err
 	}
 	for d := range Directions {
 		for p := range Peers {
-			f := &s.Flows[d][p]
-			f.Open = int64(f.Opened - f.Closed)
+			f := &sum.Flows[d][p]
+			s.Flows[d][p] = ConnStat{Open: int64(f.Opened - f.Closed), Opened: f.Opened, Closed: f.Closed}
 		}
 	}
 	return s, nil

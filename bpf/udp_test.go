@@ -250,9 +250,10 @@ func TestUDPMulticastAndBroadcast(t *testing.T) {
 	})
 }
 
-// A flow that nobody uses is closed; the next datagram opens another.
+// A flow that is in use stays open however old it is; one that nobody uses is
+// closed, and the next datagram opens another.
 func TestUDPClosesIdleFlows(t *testing.T) {
-	const idle = 200 * time.Millisecond
+	const idle = 500 * time.Millisecond
 	u, _ := newUDP(t, UDPOptions{Idle: idle})
 	privateNet(t)
 	server, port := udpServer(t, at("0.0.0.0", 0))
@@ -260,17 +261,83 @@ func TestUDPClosesIdleFlows(t *testing.T) {
 	client := udpSocket(t, unix.AF_INET)
 	defer unix.Close(client)
 	to := at("10.1.2.3", port)
-	flowsAdded(t, u, Private, opens(1, 1), func() {
-		for range 20 { // longer than idle, but never still for so long
-			request(t, client, server, to, false)
-			time.Sleep(idle / 10)
-			if _, err := u.Read(); err != nil {
-				t.Fatal(err)
+	flows := func() (both [Directions]ConnStat) {
+		s, err := u.Read()
+		must(t, "read", err)
+		for d := range Directions {
+			both[d] = s.Flows[d][Private]
+		}
+		return both
+	}
+	before := flows()
+	began, last := time.Now(), time.Now()
+	for time.Since(began) < 2*idle {
+		request(t, client, server, to, false)
+		if time.Since(last) >= idle { // this machine has stood still
+			began = time.Now()
+			before = flows()
+			for d := range before { // as they were before the flow that is in use now
+				before[d].Opened--
+				before[d].Open--
 			}
 		}
-	})
-	flowsAdded(t, u, Private, closes(1, 1), func() { time.Sleep(idle + idle/2) })
-	flowsAdded(t, u, Private, opens(1, 1), func() { request(t, client, server, to, false) })
+		last = time.Now()
+		time.Sleep(idle / 10)
+	}
+	for d, now := range flows() {
+		if opened := now.Opened - before[d].Opened; opened != 1 {
+			t.Errorf("%v: %d flows opened while one was in use", Direction(d), opened)
+		}
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		now := flows()
+		if now[Inbound].Open <= before[Inbound].Open && now[Outbound].Open <= before[Outbound].Open {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("never closed: %+v", now)
+		}
+	}
+	before = flows()
+	request(t, client, server, to, false)
+	for d, now := range flows() {
+		if opened := now.Opened - before[d].Opened; opened != 1 {
+			t.Errorf("%v: %d flows opened after the idle one was closed", Direction(d), opened)
+		}
+	}
+}
+
+// A flow whose time was not renewed, because that was fresh, lives as long as any:
+// never less than idle after its last datagram.
+func TestUDPNeverClosesEarly(t *testing.T) {
+	const idle = 640 * time.Millisecond
+	u, _ := newUDP(t, UDPOptions{Idle: idle})
+	privateNet(t)
+	client := udpSocket(t, unix.AF_INET)
+	defer unix.Close(client)
+	open := func() int64 {
+		s, err := u.Read()
+		must(t, "read", err)
+		return s.Flows[Outbound][Private].Open
+	}
+	none := open()
+	must(t, "bind", unix.Bind(client, at("10.1.2.3", 0)))
+	send := func() { must(t, "send", unix.Sendto(client, []byte{1}, 0, at("10.9.0.1", 9))) }
+	send()
+	time.Sleep(idle * 3 / 4 / 64)
+	last := time.Now()
+	send()
+	if open() <= none {
+		t.Fatal("the flow is not open")
+	}
+	for began := time.Now(); open() > none; time.Sleep(time.Millisecond) {
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("the flow is never closed")
+		}
+	}
+	if after := time.Since(last); after < idle {
+		t.Errorf("closed %v after the last datagram, idle is %v", after, idle)
+	}
 }
 
 // Many threads send the first datagrams of the same flows, while others sweep:
