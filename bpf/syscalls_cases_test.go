@@ -363,8 +363,9 @@ func TestSyscallsManyThreadsFewSlots(t *testing.T) {
 			s := newSyscalls(t, k, SyscallsOptions{ThreadSlots: slots})
 			hammer(200, 1000)
 			hammer(200, 1000)
-			if got := s.count(t, "sched_get_priority_max", "success"); got != 400_000 {
-				t.Errorf("counted %d of 400000", got)
+			const n = 400_000
+			if got, skipped := s.count(t, "sched_get_priority_max", "success"), unseen(t, k); got > n || got+skipped < n {
+				t.Errorf("counted %d of %d, and the kernel skipped %d", got, n, skipped)
 			}
 			if got := s.unpaired(t, "no_slot"); got != 0 {
 				t.Errorf("%d calls found no slot", got)
@@ -382,8 +383,8 @@ func TestSyscallsNoSlotIsCounted(t *testing.T) {
 	if untimed == 0 {
 		t.Error("50 threads found room in two places")
 	}
-	if timed+untimed < 50_000 {
-		t.Errorf("%d timed and %d without a slot do not cover 50000 calls", timed, untimed)
+	if skipped := unseen(t, k); timed+untimed+skipped < 50_000 {
+		t.Errorf("%d timed, %d without a slot and %d skipped do not cover 50000 calls", timed, untimed, skipped)
 	}
 }
 
