@@ -1,6 +1,7 @@
 package introspect
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/netip"
 	"strconv"
@@ -84,18 +85,28 @@ func (e *encoder) optional(key, text string) {
 	}
 }
 
-// arguments writes texts that are separated by NUL as a list, nothing for none.
-func (e *encoder) arguments(key, args string) {
+// Write implements io.Writer: it gathers.
+func (e *encoder) Write(text []byte) (int, error) {
+	e.buf = append(e.buf, text...)
+	return len(text), nil
+}
+
+// value writes one value of a type that says its own shape.
+func (e *encoder) value(v any) {
+	j := json.NewEncoder(e)
+	j.SetEscapeHTML(false)
+	if err := j.Encode(v); err != nil && e.err == nil {
+		e.err = err
+	}
+	e.buf = bytes.TrimSuffix(e.buf, []byte("\n"))
+}
+
+// arguments takes texts apart that are separated by NUL; nil for none.
+func arguments(args string) []string {
 	if args == "" {
-		return
+		return nil
 	}
-	e.raw(key)
-	separator := "["
-	for arg := range strings.SplitSeq(strings.TrimSuffix(args, "\x00"), "\x00") {
-		e.text(separator, arg)
-		separator = ","
-	}
-	e.raw("]")
+	return strings.Split(strings.TrimSuffix(args, "\x00"), "\x00")
 }
 
 // appendString writes a JSON string. What is not UTF-8 becomes U+FFFD.

@@ -139,7 +139,7 @@ func (f *fakeRuntime) RuntimeConfig() RuntimeConfig {
 		"sessions: [{name: default}]\n")); err != nil {
 		panic(err)
 	}
-	return RuntimeConfig{Values: c.Values(), Generation: 3, Source: "/etc/sonde/sonde.yaml", Time: booted, LastError: errors.New("line 3: no")}
+	return RuntimeConfig{Values: c.Values(), Generation: 3, Source: "/etc/sonde/sonde.yaml", Time: booted, LastError: errors.New("line 3: no"), LastErrorTime: booted.Add(time.Minute)}
 }
 
 func (f *fakeRuntime) PutRuntimeConfig(text []byte, source string) error {
@@ -178,6 +178,14 @@ func fakeSources(t testing.TB) Sources {
 			return Pipeline{
 				Probes: []PipelineProbe{{Probe: "tcp", Attached: true, Attach: "tp_btf"}},
 				Points: []PipelinePoint{{Point: "network/connect", Attempted: 5, Submitted: 4, Dropped: 1, Decoded: 4}},
+			}
+		},
+		Sensor: func() Sensor {
+			return Sensor{
+				Version: "1.2.3", Revision: "abc", GoVersion: "go1.26", Node: "n1", Kernel: "6.18.0", PID: 42, Started: booted,
+				Addresses: map[string][]string{"introspect": {"http://127.0.0.1:8080"}},
+				Memory:    SensorMemory{Sensor: new(uint64(50 << 20))},
+				Programs:  []SensorProgram{{Program: "tcp_state", Runs: 3, Seconds: 0.5}},
 			}
 		},
 		Levels: levels, Wall: wall, Self: profile.NewSelf(),

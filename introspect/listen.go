@@ -31,6 +31,7 @@ const socketMode = 0o600
 type door struct {
 	listener  net.Listener
 	webConfig string
+	tls       bool
 	write     bool
 	// local says that it is a TCP address without credentials: whoever can make a
 	// browser on this node ask must not get an answer.
@@ -41,7 +42,7 @@ type door struct {
 // answers errors.Is(err, syscall.EADDRINUSE); one that is open to other nodes
 // without credentials ErrOpenToAll.
 func (s *Server) Listen() (err error) {
-	authenticated, err := s.readWebConfig()
+	secured, err := s.readWebConfig()
 	if err != nil {
 		return err
 	}
@@ -54,14 +55,14 @@ func (s *Server) Listen() (err error) {
 		}
 	}()
 	for _, address := range s.opts.ListenAddresses {
-		d, err := s.open(address, authenticated)
+		d, err := s.open(address, secured)
 		if err != nil {
 			return fmt.Errorf("listen on %s: %w", address, err)
 		}
 		doors = append(doors, d)
 	}
 	if address := s.opts.DefaultAddress; address != "" {
-		switch d, err := s.open(address, authenticated); {
+		switch d, err := s.open(address, secured); {
 		case errors.Is(err, syscall.EADDRINUSE) && len(doors) > 0:
 			s.log.Warn("default introspection address is taken; going on without it", "address", address, "serving", doors[0].listener.Addr().String())
 		case err != nil:
@@ -79,7 +80,7 @@ func (s *Server) Listen() (err error) {
 	return nil
 }
 
-func (s *Server) open(address string, authenticated bool) (door, error) {
+func (s *Server) open(address string, secured security) (door, error) {
 	if path, unix := strings.CutPrefix(address, unixScheme); unix {
 		l, err := listenUnix(path)
 		return door{listener: l, write: s.mayWrite(true)}, err
@@ -89,10 +90,25 @@ func (s *Server) open(address string, authenticated bool) (door, error) {
 		return door{}, err
 	}
 	local := l.Addr().(*net.TCPAddr).IP.IsLoopback() // of the real address: a name may be anything
-	if !local && !authenticated {
+	if !local && !secured.authenticated {
 		return door{}, errors.Join(ErrOpenToAll, l.Close())
 	}
-	return door{listener: l, webConfig: s.opts.WebConfigFile, write: s.mayWrite(local), local: local && !authenticated}, nil
+	return door{
+		listener: l, webConfig: s.opts.WebConfigFile, tls: secured.tls,
+		write: s.mayWrite(local), local: local && !secured.authenticated,
+	}, nil
+}
+
+// url is the address of a door as clients write it.
+func (d *door) url() string {
+	address := d.listener.Addr()
+	switch {
+	case address.Network() == "unix":
+		return unixScheme + address.String()
+	case d.tls:
+		return "https://" + address.String()
+	}
+	return "http://" + address.String()
 }
 
 func (s *Server) mayWrite(local bool) bool {
@@ -129,30 +145,37 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// readWebConfig checks the web configuration file and reports whether it asks for
-// credentials.
-func (s *Server) readWebConfig() (authenticated bool, err error) {
+// security is what a web configuration file asks of clients.
+type security struct{ authenticated, tls bool }
+
+// readWebConfig checks the web configuration file and tells what it asks for.
+func (s *Server) readWebConfig() (asks security, err error) {
 	path := s.opts.WebConfigFile
 	if path == "" {
-		return false, nil
+		return asks, nil
 	}
 	if err := web.Validate(path); err != nil {
-		return false, fmt.Errorf("read web config %s: %w", path, err)
+		return asks, fmt.Errorf("read web config %s: %w", path, err)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return false, fmt.Errorf("read web config: %w", err)
+		return asks, fmt.Errorf("read web config: %w", err)
 	}
 	var config struct {
 		Users map[string]string `yaml:"basic_auth_users"`
 		TLS   struct {
+			Cert       string `yaml:"cert"`
+			CertFile   string `yaml:"cert_file"`
 			ClientAuth string `yaml:"client_auth_type"`
 		} `yaml:"tls_server_config"`
 	}
 	if err := yaml.Unmarshal(text, &config); err != nil {
-		return false, fmt.Errorf("read web config %s: %w", path, err)
+		return asks, fmt.Errorf("read web config %s: %w", path, err)
 	}
-	return len(config.Users) > 0 || config.TLS.ClientAuth == "RequireAndVerifyClientCert", nil
+	return security{
+		authenticated: len(config.Users) > 0 || config.TLS.ClientAuth == "RequireAndVerifyClientCert",
+		tls:           config.TLS.Cert != "" || config.TLS.CertFile != "",
+	}, nil
 }
 
 // guard keeps out what a browser on this node was made to ask: a page from

@@ -104,7 +104,10 @@ func (e *encoder) endpoint(row *state.Endpoint, q state.Query, wall func(uint64)
 		e.uint(`,"originator":{"pid":`, uint64(row.PID))
 		e.optional(`,"comm":`, row.Comm)
 		e.optional(`,"exe":`, row.Exe)
-		e.arguments(`,"args":`, row.Args)
+		if row.Args != "" {
+			e.raw(`,"args":`)
+			e.value(arguments(row.Args))
+		}
 		e.raw("}")
 		e.time(`,"since":`, wallTime(wall, row.OpenedNS))
 		e.time(`,"until":`, wallTime(wall, row.ClosedNS))

@@ -67,6 +67,9 @@ func routes() []route {
 		{path: "/state/pipeline", verbs: map[string]verb{
 			"GET": {about: "The way of the events: probes, rings, ledgers, sessions, tables.", handle: (*call).pipeline},
 		}},
+		{path: "/state/sensor", verbs: map[string]verb{
+			"GET": {about: "The sensor itself: version, addresses, memory, and what its programs and maps cost.", handle: (*call).sensor},
+		}},
 		{path: "/loglevel", verbs: map[string]verb{
 			"GET": {about: "The log levels.", handle: (*call).logLevel},
 			"POST": {about: "Sets the log level to that in the body: `debug`, or `info,bpf=debug`. An empty body reads it.",

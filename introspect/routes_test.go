@@ -61,6 +61,7 @@ func TestShapes(t *testing.T) {
 		"process":               "/state/processes/101",
 		"runtime_config":        "/state/runtime-config",
 		"pipeline":              "/state/pipeline",
+		"sensor":                "/state/sensor",
 		"loglevel":              "/loglevel",
 		"error_route":           "/nothing",
 		"error_container":       "/state/containers/dddddddddddd",

@@ -16,18 +16,9 @@ func (c *call) ready() error {
 	if c.sources.Ready == nil {
 		return missing("readiness")
 	}
-	type collector struct {
-		Drops  Drops  `json:"drops"`
-		Events uint64 `json:"events"`
-		Node   string `json:"node"`
-	}
 	r := c.sources.Ready()
-	answer := struct {
-		Collector collector `json:"collector"`
-		Error     string    `json:"error,omitempty"`
-		Reasons   []string  `json:"reasons,omitempty"`
-		Status    string    `json:"status"`
-	}{Collector: collector{r.Drops, r.Events, r.Node}, Reasons: r.Reasons, Status: "ok"}
+	answer := ReadyAnswer{Reasons: r.Reasons, Status: "ok"}
+	answer.Collector.Drops, answer.Collector.Events, answer.Collector.Node = r.Drops, r.Events, r.Node
 	status := http.StatusOK
 	if len(r.Reasons) > 0 {
 		status = http.StatusServiceUnavailable
@@ -56,6 +47,16 @@ func notNil[T any](list []T) []T {
 	return list
 }
 
+// sensor answers GET /state/sensor.
+func (c *call) sensor() error {
+	if c.sources.Sensor == nil {
+		return missing("sensor")
+	}
+	s := c.sources.Sensor()
+	s.Started, s.Programs, s.Maps = utc(s.Started), notNil(s.Programs), notNil(s.Maps)
+	return c.answer(s)
+}
+
 // runtimeConfig answers GET /state/runtime-config: the configuration as the file
 // writes it, and beside it where the values come from.
 func (c *call) runtimeConfig() error {
@@ -69,15 +70,21 @@ func (c *call) runtimeConfig() error {
 		origins[v.Key] = v.Origin
 	}
 	answer["origins"] = origins
-	meta := map[string]any{"generation": r.Generation, "source": r.Source, "last_error": nil}
-	if !r.Time.IsZero() {
-		meta["time"] = r.Time.UTC()
-	}
+	status := ConfigStatus{Generation: r.Generation, Source: r.Source, Time: utc(r.Time)}
 	if r.LastError != nil {
-		meta["last_error"] = r.LastError.Error()
+		text := r.LastError.Error()
+		status.LastError, status.LastErrorTime = &text, utc(r.LastErrorTime)
 	}
-	answer["status"] = meta
+	answer["status"] = status
 	return c.answer(answer)
+}
+
+// utc leaves the zero time as it is.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC()
 }
 
 // plant puts a value where its key says.
@@ -168,18 +175,7 @@ func (c *call) logLevel() error {
 	if c.sources.Levels == nil {
 		return missing("log levels")
 	}
-	spec := c.sources.Levels.Spec().String()
-	level, _, _ := strings.Cut(spec, ",")
-	targets := map[string]string{}
-	for target, l := range c.sources.Levels.Targets() {
-		targets[target] = logging.LevelName(l)
-	}
-	return c.answer(struct {
-		Level   string            `json:"level"`
-		Spec    string            `json:"spec"`
-		Status  string            `json:"status"`
-		Targets map[string]string `json:"targets"`
-	}{strings.ToUpper(level), spec, "Ok", targets})
+	return c.answer(levelsAnswer(c.sources.Levels))
 }
 
 // levelAliases are names that other agents have for a level.

@@ -80,6 +80,18 @@ func (s *Server) Addresses() []net.Addr {
 	return all
 }
 
+// URLs returns the same addresses as clients write them: unix:///path,
+// http://host:port or https://host:port.
+func (s *Server) URLs() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]string, len(s.doors))
+	for i, d := range s.doors {
+		all[i] = d.url()
+	}
+	return all
+}
+
 // Serve answers from the sources until ctx ends or a listener fails, then lets the
 // requests under way finish. It closes the listeners.
 func (s *Server) Serve(ctx context.Context, sources Sources) error {

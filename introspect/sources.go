@@ -21,6 +21,7 @@ type Sources struct {
 	Containers  Containers
 	Runtime     Runtime
 	Pipeline    func() Pipeline
+	Sensor      func() Sensor
 	Levels      Levels
 	// Self takes profiles of the sensor itself.
 	Self *profile.Self
@@ -80,6 +81,8 @@ type RuntimeConfig struct {
 	Source     string
 	Time       time.Time // when it came into force
 	LastError  error     // why the last change was refused, nil if it was not
+
+	LastErrorTime time.Time
 }
 
 // Levels holds the log levels.
@@ -173,4 +176,48 @@ type PipelineTable struct {
 	Max       int    `json:"max_entries"`
 	Evictions uint64 `json:"evictions"`
 	Drift     uint64 `json:"drift"`
+}
+
+// Sensor is the sensor itself: which one it is, where it can be reached, and what it
+// costs. What is not known is absent.
+type Sensor struct {
+	Version   string    `json:"version"`
+	Revision  string    `json:"revision"`
+	GoVersion string    `json:"goversion"`
+	Node      string    `json:"node"`
+	Kernel    string    `json:"kernel"`
+	PID       int       `json:"pid"`
+	Started   time.Time `json:"started"`
+	// Addresses are those of its listeners, by listener: metrics, introspect.
+	Addresses map[string][]string `json:"addresses"`
+	CPURatio  *float64            `json:"cpu_ratio,omitempty"` // of one core, since the start
+	Memory    SensorMemory        `json:"memory"`
+	Programs  []SensorProgram     `json:"programs"`
+	Maps      []SensorMap         `json:"maps"`
+}
+
+// SensorMemory is the memory of the sensor in bytes.
+type SensorMemory struct {
+	Sensor *uint64 `json:"sensor_bytes,omitempty"` // its own memory and that of its BPF maps
+	BPF    *uint64 `json:"bpf_bytes,omitempty"`    // the maps' share
+	Usage  *uint64 `json:"cgroup_usage_bytes,omitempty"`
+	Limit  *uint64 `json:"cgroup_limit_bytes,omitempty"` // absent also where there is none
+}
+
+// SensorProgram is the cost of one BPF program. Runs and their time only grow while
+// run-time statistics are on.
+type SensorProgram struct {
+	Program string  `json:"program"`
+	Runs    uint64  `json:"runs"`
+	Seconds float64 `json:"run_seconds"`
+	Missed  uint64  `json:"missed"`
+}
+
+// SensorMap is one BPF map.
+type SensorMap struct {
+	Map        string  `json:"map"`
+	Entries    *uint64 `json:"entries,omitempty"` // absent where the kernel does not count them
+	MaxEntries uint64  `json:"max_entries"`
+	Memory     uint64  `json:"memory_bytes"`
+	Failures   uint64  `json:"update_failures"`
 }

@@ -1,7 +1,6 @@
 package introspect
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 
@@ -26,13 +25,9 @@ func (c *call) containers() error {
 	e := c.encoder(total)
 	separator := "["
 	for _, one := range all {
-		text, err := json.Marshal(shownContainer{state.ShortID(one.ID), one})
-		if err != nil {
-			return err
-		}
 		e.raw(separator)
-		e.raw(string(text))
 		separator = ","
+		e.value(ContainerAnswer{state.ShortID(one.ID), one})
 		if !e.row() {
 			return e.err
 		}
@@ -62,13 +57,7 @@ func (c *call) container() error {
 	if !ok {
 		return problemf(http.StatusNotFound, "container %s is not known", quote(id))
 	}
-	return c.answer(shownContainer{state.ShortID(one.ID), one})
-}
-
-// shownContainer is a container with the id that other answers know it by.
-type shownContainer struct {
-	ContainerID string `json:"container_id"`
-	Container
+	return c.answer(ContainerAnswer{state.ShortID(one.ID), one})
 }
 
 // processes answers GET /state/processes.
@@ -89,7 +78,7 @@ func (c *call) processes() error {
 	for row := range rows {
 		e.raw(separator)
 		separator = ","
-		e.process(row, c.sources)
+		e.value(processAnswer(row, c.sources.Wall))
 		if !e.row() {
 			return e.err
 		}
@@ -112,38 +101,6 @@ func (c *call) process() error {
 		return problemf(http.StatusNotFound, "process %d is not known", pid)
 	}
 	e := c.encoder(1)
-	e.process(&row, c.sources)
+	e.value(processAnswer(&row, c.sources.Wall))
 	return e.close()
-}
-
-func (e *encoder) process(row *state.Process, sources Sources) {
-	e.uint(`{"pid":`, uint64(row.PID))
-	e.uint(`,"ppid":`, uint64(row.PPID))
-	e.text(`,"container":`, row.Container)
-	e.text(`,"comm":`, row.Comm)
-	e.text(`,"exe":`, row.Exe)
-	e.arguments(`,"args":`, row.Args)
-	e.uint(`,"uid":`, uint64(row.UID))
-	if row.LoginUID != state.NoLoginUID {
-		e.uint(`,"loginuid":`, uint64(row.LoginUID))
-	}
-	if row.Cgroup != 0 {
-		e.uint(`,"cgroup":`, row.Cgroup)
-	}
-	e.time(`,"start":`, wallTime(sources.Wall, row.StartNS))
-	e.time(`,"exited":`, wallTime(sources.Wall, row.ExitedNS))
-	e.raw(`,"lineage":[`)
-	for i, a := range row.Lineage {
-		if i > 0 {
-			e.raw(",")
-		}
-		e.uint(`{"pid":`, uint64(a.PID))
-		e.text(`,"comm":`, a.Comm)
-		e.text(`,"exe":`, a.Exe)
-		if a.Exited {
-			e.raw(`,"exited":true`)
-		}
-		e.raw("}")
-	}
-	e.raw("]}")
 }

@@ -101,14 +101,17 @@ func writeFindings(w io.Writer, all []finding, colour bool) error {
 	return table.Flush()
 }
 
-// paint colours a status. Every colour code has the same length, so that the
-// columns stay aligned.
-func paint(s status, colour bool) string {
+// paint colours a status.
+func paint(s status, colour bool) string { return paintAs(s, string(s), colour) }
+
+// paintAs colours a word as a status; one that is none gets no colour. Every colour
+// code has the same length, so that the columns stay aligned.
+func paintAs(s status, word string, colour bool) string {
 	if !colour {
-		return string(s)
+		return word
 	}
-	code := map[status]string{statusOK: "32", statusWarn: "33", statusFail: "31"}[s]
-	return "\x1b[" + code + "m" + string(s) + "\x1b[0m"
+	code := map[status]string{statusOK: "32", statusWarn: "33", statusFail: "31", "": "39"}[s]
+	return "\x1b[" + code + "m" + word + "\x1b[0m"
 }
 
 // isTerminal reports whether w is a terminal whose user did not decline colours.

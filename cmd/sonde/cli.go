@@ -14,12 +14,16 @@ type cli struct {
 	app   *kingpin.Application
 	ended bool // help was asked for and shown
 
-	run, check             *settings
-	checkJSON, versionJSON bool
+	run, check *settings
+	checkJSON  bool
+	asks       map[string]func(context.Context, io.Writer) error // the verbs that ask a running sensor
 }
 
 func newCLI(stdout io.Writer) *cli {
-	c := &cli{app: kingpin.New("sonde", "An eBPF sensor that counts and times what the kernel of this node does.")}
+	c := &cli{
+		app:  kingpin.New("sonde", "An eBPF sensor that counts and times what the kernel of this node does."),
+		asks: map[string]func(context.Context, io.Writer) error{},
+	}
 	c.app.UsageWriter(stdout).ErrorWriter(io.Discard)
 	c.app.HelpFlag.Short('h')
 	c.app.Terminate(func(int) {
@@ -33,9 +37,22 @@ func newCLI(stdout io.Writer) *cli {
 	checkVerb := c.app.Command("check", "Tell whether this machine can run the sensor, without attaching anything.")
 	c.check = newSettings(checkVerb)
 	checkVerb.Flag("json", "Print JSON.").BoolVar(&c.checkJSON)
-	versionVerb := c.app.Command("version", "Print the version.")
-	versionVerb.Flag("json", "Print JSON.").BoolVar(&c.versionJSON)
+	c.addVersion()
+	c.addStatus()
+	c.addStatistics()
+	c.addActors()
+	c.addContainers()
+	c.addLogLevel()
 	return c
+}
+
+// ask adds a verb that asks a running sensor.
+func (c *cli) ask(verb *kingpin.CmdClause, do func(context.Context, *asking) error) {
+	q := newAsking(verb)
+	c.asks[verb.FullCommand()] = func(ctx context.Context, stdout io.Writer) error {
+		q.stdout = stdout
+		return do(ctx, q)
+	}
 }
 
 // run is the program: it returns the code to exit with. Results go to stdout,
@@ -54,10 +71,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return report(stderr, usageError(err))
 	}
-	switch verb {
-	case "version":
-		return report(stderr, runVersion(stdout, c.versionJSON))
-	case "check":
+	if ask, ok := c.asks[verb]; ok {
+		return report(stderr, ask(ctx, stdout))
+	}
+	if verb == "check" {
 		return report(stderr, runCheck(ctx, c.check, stdout, c.checkJSON))
 	}
 	return runAgent(ctx, c.run, stderr)

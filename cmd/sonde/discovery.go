@@ -16,10 +16,16 @@ type discovery struct {
 	PID       int                 `json:"pid"`
 	Version   string              `json:"version"`
 	Started   time.Time           `json:"started"`
-	Addresses map[string][]string `json:"addresses"` // by listener: "metrics"
+	Addresses map[string][]string `json:"addresses"` // by listener
 	PinDir    string              `json:"pin_dir"`
 	StateDir  string              `json:"state_dir"`
 }
+
+// The listeners of the agent.
+const (
+	listenerMetrics    = "metrics"
+	listenerIntrospect = "introspect"
+)
 
 func discoveryPath(runDir string) string { return filepath.Join(runDir, "sonde.json") }
 

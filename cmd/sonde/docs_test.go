@@ -81,7 +81,24 @@ the values ` + "`true` and `false`" + ` in the environment.
 		}
 		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s | %s |\n", f.Name, f.Envar, preset, key, strings.ReplaceAll(f.Help, "|", "\\|"))
 	}
-	b.WriteString("\n`sonde check` and `sonde version` take `--json` too.\n")
+	b.WriteString("\n`sonde check` takes `--json` too.\n\n" + `## Verbs that ask a running sensor
+
+They find the sensor of this machine by themselves, through the file sonde.json in its run directory; on another machine it is named by
+its address. All of them take ` + "`--json`" + `.
+
+| verb | what it does |
+|---|---|
+`)
+	for _, verb := range c.app.Model().Commands {
+		if _, asks := c.asks[verb.Name]; asks {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", verb.Name, verb.Help)
+		}
+	}
+	b.WriteString("\n| flag | environment | default | meaning |\n|---|---|---|---|\n")
+	for _, f := range newAsking(c.app.Command("any", "")).table {
+		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.name, f.env(), strings.Join(f.preset, " "), f.help)
+	}
+	b.WriteString("\n`sonde actors` takes `--container` too.\n")
 	return b.String()
 }
 
@@ -99,7 +116,7 @@ func TestExitCodesAreDistinct(t *testing.T) {
 	}
 	for _, code := range []exitCode{
 		exitOK, exitUnexpected, exitKernel, exitArch, exitProbes, exitConfig, exitPrivileges, exitPolicy, exitBTF,
-		exitRunning, exitListen, exitState, exitResources, exitStop, exitUsage, exitSignal,
+		exitRunning, exitListen, exitState, exitResources, exitStop, exitNoSensor, exitNoAnswer, exitNotReady, exitUsage, exitSignal,
 	} {
 		if !seen[code] {
 			t.Errorf("code %d is not in the table", code)

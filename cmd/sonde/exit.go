@@ -26,6 +26,9 @@ const (
 	exitState      exitCode = 22
 	exitResources  exitCode = 23
 	exitStop       exitCode = 24
+	exitNoSensor   exitCode = 30
+	exitNoAnswer   exitCode = 31
+	exitNotReady   exitCode = 32
 	exitUsage      exitCode = 64
 	exitSignal     exitCode = 128 // plus the number of the signal
 )
@@ -53,6 +56,9 @@ var exitCodes = []struct {
 	{exitState, "22", "the state or run directory cannot be used", "make it writable or choose another --state.dir or --run.dir"},
 	{exitResources, "23", "a resource ran out: memory, descriptors, space", "the message names it"},
 	{exitStop, "24", "the orderly stop did not end in time; events may be lost, counts are not", "see --run.stop-timeout"},
+	{exitNoSensor, "30", "no sensor is running here, so that a verb has nobody to ask", "start one with `sonde run`, or name one with --run.dir or --address"},
+	{exitNoAnswer, "31", "the sensor cannot be reached, or refuses to answer", "the message says why"},
+	{exitNotReady, "32", "`status`: the sensor runs and is not ready", "the reasons are listed"},
 	{exitUsage, "64", "the command line cannot be understood", "`sonde help`"},
 	{exitSignal, "128 + n", "a second SIGINT or SIGTERM (n is its number) ended the stop at once", ""},
 }

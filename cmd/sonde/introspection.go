@@ -57,6 +57,7 @@ func (a *agent) sources() introspect.Sources {
 		Containers: containerList{p.model.containers},
 		Runtime:    runtimeConfig{a},
 		Pipeline:   p.pipelineState,
+		Sensor:     a.sensor,
 		Levels:     a.levels,
 		Wall:       p.model.wall,
 		Self:       profile.NewSelf(),
@@ -141,10 +142,11 @@ type runtimeConfig struct{ agent *agent }
 
 func (r runtimeConfig) RuntimeConfig() introspect.RuntimeConfig {
 	snapshot := r.agent.store.Current()
+	at, why := r.agent.store.Refused()
 	return introspect.RuntimeConfig{
 		Values:     r.agent.settings.values(r.agent.config.With(snapshot.Runtime)),
 		Generation: snapshot.Generation, Source: snapshot.Source, Time: snapshot.Time,
-		LastError: r.agent.store.LastError(),
+		LastError: why, LastErrorTime: at,
 	}
 }
 

@@ -227,16 +227,25 @@ func (a *agent) makePusher() (err error) {
 }
 
 func (a *agent) announce() (string, error) {
-	var addresses []string
-	for _, address := range a.exporter.Addresses() {
-		addresses = append(addresses, address.String())
-	}
 	err := announce(a.settings.runDir, discovery{
 		PID: os.Getpid(), Version: version, Started: a.started,
-		Addresses: map[string][]string{"metrics": addresses, "introspect": a.introspectAddresses()},
+		Addresses: a.addresses(),
 		PinDir:    a.settings.pinDir, StateDir: a.settings.stateDir,
 	})
 	return discoveryPath(a.settings.runDir), err
+}
+
+// addresses lists where the agent listens, by listener; those of introspection as
+// the verbs' --address takes them.
+func (a *agent) addresses() map[string][]string {
+	var metrics, introspection []string
+	for _, address := range a.exporter.Addresses() {
+		metrics = append(metrics, address.String())
+	}
+	if a.introspect != nil {
+		introspection = a.introspect.URLs()
+	}
+	return map[string][]string{listenerMetrics: metrics, listenerIntrospect: introspection}
 }
 
 // serve runs every part until a signal or the failure of one, then stops them:
@@ -287,16 +296,6 @@ func (a *agent) metricsURL() string {
 		}
 	}
 	return fmt.Sprint(a.exporter.Addresses())
-}
-
-func (a *agent) introspectAddresses() (all []string) {
-	if a.introspect == nil {
-		return nil
-	}
-	for _, address := range a.introspect.Addresses() {
-		all = append(all, address.String())
-	}
-	return all
 }
 
 // closed forgives a listener that its server has closed already.

@@ -285,8 +285,9 @@ func TestStoreRollsBack(t *testing.T) {
 	}
 	refuse, calls = errors.New("no"), nil
 	err := s.Apply(Runtime{Log: Log{Level: "warn"}}, "file")
-	if err == nil || err.Error() != "apply file to third: no" || !errors.Is(s.LastError(), refuse) {
-		t.Errorf("got %v, last %v", err, s.LastError())
+	at, why := s.Refused()
+	if err == nil || err.Error() != "apply file to third: no" || !errors.Is(why, refuse) || at.Before(s.Current().Time) {
+		t.Errorf("got %v, refused %v at %v", err, why, at)
 	}
 	want := []string{"first warn", "second warn", "second debug", "first debug"}
 	if diff := cmp.Diff(want, calls); diff != "" {
@@ -296,8 +297,9 @@ func TestStoreRollsBack(t *testing.T) {
 		t.Errorf("a refused change left its mark: %+v", c)
 	}
 	refuse = nil
-	if err := s.Apply(Runtime{}, "file"); err != nil || s.LastError() != nil {
-		t.Errorf("got %v, last %v", err, s.LastError())
+	err = s.Apply(Runtime{}, "file")
+	if _, why := s.Refused(); err != nil || why != nil {
+		t.Errorf("got %v, refused %v", err, why)
 	}
 }
 

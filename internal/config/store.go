@@ -34,7 +34,11 @@ type Store struct {
 	failed   atomic.Pointer[failure]
 }
 
-type failure struct{ err error }
+// failure is why a change was refused, and when.
+type failure struct {
+	at  time.Time
+	why error
+}
 
 // NewStore starts with the runtime configuration that the sensor was started
 // with; the appliers are not called for it.
@@ -58,15 +62,16 @@ func (s *Store) Current() *Snapshot { return s.current.Load() }
 // was refused, nil if none was.
 func (s *Store) Reloaded() (generation uint64, since time.Time, refused error) {
 	now := s.Current()
-	return now.Generation, now.Time, s.LastError()
+	_, refused = s.Refused()
+	return now.Generation, now.Time, refused
 }
 
-// LastError returns why the last change was refused, nil if it was not.
-func (s *Store) LastError() error {
+// Refused returns when and why the last change was refused; nil if it was not.
+func (s *Store) Refused() (at time.Time, why error) {
 	if f := s.failed.Load(); f != nil {
-		return f.err
+		return f.at, f.why
 	}
-	return nil
+	return time.Time{}, nil
 }
 
 // Apply calls every applier in order and then swaps the snapshot. If one
@@ -79,7 +84,7 @@ func (s *Store) Apply(r Runtime, source string) error {
 	for i, a := range s.appliers {
 		if err := a.Apply(r); err != nil {
 			err = errors.Join(fmt.Errorf("apply %s to %s: %w", source, a.Name, err), rollBack(s.appliers[:i], old.Runtime))
-			s.failed.Store(&failure{err})
+			s.failed.Store(&failure{time.Now(), err})
 			return err
 		}
 	}
@@ -89,11 +94,11 @@ func (s *Store) Apply(r Runtime, source string) error {
 }
 
 // Refuse records a change that never reached the appliers, such as a file that
-// cannot be read, so that LastError tells of it.
+// cannot be read, so that Refused tells of it.
 func (s *Store) Refuse(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed.Store(&failure{err})
+	s.failed.Store(&failure{time.Now(), err})
 }
 
 func rollBack(done []Applier, old Runtime) error {

@@ -86,6 +86,9 @@ func (s Spec) String() string {
 	return strings.Join(parts, ",")
 }
 
+// Default names the level of every target that has no exception.
+func (s Spec) Default() string { return LevelName(s.level) }
+
 // of returns the level of a target: that of the longest prefix that ends at a
 // separator.
 func (s Spec) of(target string) slog.Level {

@@ -1,0 +1,185 @@
+// Package client asks a running sensor over its introspection listener. Answers are
+// decoded into the types that package introspect encodes.
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// maxAnswer bounds an answer, in bytes: 65536 processes with long arguments have some
+// 100 MiB.
+const maxAnswer = 512 << 20
+
+// Options say which sensor to ask, and who asks.
+type Options struct {
+	// Address is host:port, http://host:port, https://host:port or unix:///path.
+	Address string
+	// CAFile holds the authorities that may sign the sensor's certificate, as PEM;
+	// "" are those of the system.
+	CAFile string
+	// CertFile and KeyFile hold a client certificate, as PEM; "" is none.
+	CertFile, KeyFile string
+	// Username and PasswordFile are for basic authentication; "" is none.
+	Username, PasswordFile string
+	// Timeout bounds one question with its answer; 0 is no bound.
+	Timeout time.Duration
+}
+
+// Client asks one sensor. It may be used from any goroutine.
+type Client struct {
+	base string // scheme and host
+	http http.Client
+	auth func(*http.Request)
+}
+
+// Error is an answer that refuses.
+type Error struct {
+	Asked  string // method and path
+	Status int
+	Text   string // what the sensor says
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %d %s: %s", e.Asked, e.Status, http.StatusText(e.Status), e.Text)
+}
+
+// New reads the files that the options name; it does not connect yet.
+func New(o Options) (*Client, error) {
+	network, address, base, err := Parse(o.Address)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	}}
+	if transport.TLSClientConfig, err = o.tls(); err != nil {
+		return nil, err
+	}
+	c := &Client{base: base, auth: func(*http.Request) {}, http: http.Client{
+		Transport: transport, Timeout: o.Timeout,
+		// A sensor sends nobody elsewhere, least of all with credentials.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	if o.PasswordFile != "" {
+		password, err := os.ReadFile(o.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("read password: %w", err)
+		}
+		c.auth = func(r *http.Request) { r.SetBasicAuth(o.Username, strings.TrimRight(string(password), "\r\n")) }
+	}
+	return c, nil
+}
+
+// Parse takes an address apart: what to dial, and how URLs begin.
+func Parse(address string) (network, dial, base string, err error) {
+	if path, ok := strings.CutPrefix(address, "unix://"); ok {
+		if !strings.HasPrefix(path, "/") {
+			return "", "", "", errors.New("write unix:///path")
+		}
+		return "unix", path, "http://localhost", nil
+	}
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return "", "", "", errors.New("write host:port, http://host:port, https://host:port or unix:///path")
+	}
+	if u.User != nil {
+		return "", "", "", errors.New("credentials do not belong there; use --username and --password-file")
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return "tcp", net.JoinHostPort(u.Hostname(), port), u.Scheme + "://" + u.Host, nil
+}
+
+func (o *Options) tls() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read authorities: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read authorities %s: no certificate in it", o.CAFile)
+		}
+	}
+	if o.CertFile != "" || o.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read client certificate: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+// Get asks for a path, with its query if it has one, and decodes the answer. An
+// answer that refuses is an *Error.
+func (c *Client) Get(ctx context.Context, path string, into any) error {
+	return c.Ask(ctx, http.MethodGet, path, "", into)
+}
+
+// Ask sends a body and decodes the answer. Also the statuses in fine are answers.
+func (c *Client) Ask(ctx context.Context, method, path, body string, into any, fine ...int) error {
+	asked := method + " " + path
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, strings.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("%s: %w", asked, err)
+	}
+	c.auth(r)
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return fmt.Errorf("%s: %w", asked, cause(err))
+	}
+	defer answer.Body.Close()
+	text := &io.LimitedReader{R: answer.Body, N: maxAnswer}
+	for _, status := range append(fine, http.StatusOK) {
+		if answer.StatusCode == status {
+			if err := json.NewDecoder(text).Decode(into); err != nil {
+				return fmt.Errorf("%s: decode answer: %w", asked, err)
+			}
+			return nil
+		}
+	}
+	return refusal(asked, answer.StatusCode, text)
+}
+
+// refusal reads why an answer refuses.
+func refusal(asked string, status int, text io.Reader) error {
+	const longest = 64 << 10 // bytes
+	body, err := io.ReadAll(io.LimitReader(text, longest))
+	if err != nil {
+		return fmt.Errorf("%s: read answer: %w", asked, err)
+	}
+	var said struct{ Error string }
+	if err := json.Unmarshal(body, &said); err != nil || said.Error == "" {
+		said.Error = string(bytes.TrimSpace(body)) // not the sensor itself: its web configuration, or somebody else
+	}
+	return &Error{Asked: asked, Status: status, Text: said.Error}
+}
+
+// cause takes the URL out of the error: it has been said already.
+func cause(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
+}
