@@ -32,7 +32,7 @@ func newCLI(stdout io.Writer) *cli {
 		c.app.UsageWriter(io.Discard)
 	})
 
-	runVerb := c.app.Command("run", "Attach to the kernel and serve metrics until SIGTERM or SIGINT; SIGHUP reads the configuration file again.")
+	runVerb := c.app.Command("run", "Attach to the kernel and serve metrics until SIGTERM or SIGINT; the configuration file is read again when it changes, and at SIGHUP.")
 	c.run = newSettings(runVerb)
 	checkVerb := c.app.Command("check", "Tell whether this machine can run the sensor, without attaching anything.")
 	c.check = newSettings(checkVerb)

@@ -144,17 +144,16 @@ func (r runtimeConfig) RuntimeConfig() introspect.RuntimeConfig {
 	snapshot := r.agent.store.Current()
 	at, why := r.agent.store.Refused()
 	return introspect.RuntimeConfig{
-		Values:     r.agent.settings.values(r.agent.config.With(snapshot.Runtime)),
+		Values:     r.agent.settings.values(snapshot.Config),
 		Generation: snapshot.Generation, Source: snapshot.Source, Time: snapshot.Time,
 		LastError: why, LastErrorTime: at,
 	}
 }
 
 func (r runtimeConfig) PutRuntimeConfig(text []byte, source string) error {
-	next, err := r.agent.store.Current().Runtime.Read(source, text)
-	if err != nil {
-		r.agent.store.Refuse(err)
+	if err := r.agent.store.Put(text, source); err != nil {
 		return err
 	}
-	return r.agent.store.Apply(next, source)
+	r.agent.warnWithoutEffect(r.agent.store.Current().Config)
+	return nil
 }

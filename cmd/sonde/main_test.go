@@ -62,6 +62,7 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 			"hold":     scriptHold,
 			"lines":    scriptLines,
 			"port":     scriptPort,
+			"put":      scriptPut,
 		},
 	})
 }
@@ -123,11 +124,27 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return
 	}
+	keepAnswer(ts, res, err, args[1])
+}
+
+// scriptPut: "put url body file" sends the body from one file and writes the status
+// line and the answer to another.
+func scriptPut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: put url body file")
+	}
+	req, err := http.NewRequest(http.MethodPut, args[0], strings.NewReader(ts.ReadFile(args[1])))
+	ts.Check(err)
+	res, err := http.DefaultClient.Do(req)
+	keepAnswer(ts, res, err, args[2])
+}
+
+func keepAnswer(ts *testscript.TestScript, res *http.Response, err error, file string) {
 	ts.Check(err)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[1]), append([]byte(res.Status+"\n"), body...), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(file), append([]byte(res.Status+"\n"), body...), 0o600))
 }
 
 // scriptHold: "hold address" opens a connection that asks half a question, so

@@ -6,66 +6,80 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 )
 
 // withoutEffect are the keys that are read and checked, but that nothing in this
-// version acts on. Setting one is told at the start.
+// version acts on. Setting one is told whenever a configuration is taken over.
 var withoutEffect = []string{
 	"sessions", "rules.",
 }
 
-func (a *agent) warnWithoutEffect() {
-	for _, v := range a.config.Values() {
+// warnWithoutEffect tells of such keys in a configuration that is taken over.
+func (a *agent) warnWithoutEffect(c *config.Config) {
+	for _, v := range c.Values() {
 		for _, prefix := range withoutEffect {
 			if v.Origin != config.OriginDefault && strings.HasPrefix(v.Key, prefix) {
-				a.log.Warn("configuration key has no effect in this version", "key", v.Key)
+				a.log.Warn("configuration key has no effect in this version", "key", v.Key, "origin", v.Origin)
 			}
 		}
 	}
 }
 
-// runtimeKeys begin the keys that may change while the sensor runs.
-var runtimeKeys = []string{"networking.", "processes.", "sessions", "rules.", "log."}
-
-func changeable(key string) bool {
-	for _, prefix := range runtimeKeys {
-		if strings.HasPrefix(key, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// reload reads the configuration file again at every SIGHUP. A file that cannot
-// be used changes nothing.
+// reload takes the configuration file over at every SIGHUP, and when it has become
+// another one. A file that cannot be used changes nothing.
 func (a *agent) reload(ctx context.Context, hangup <-chan os.Signal) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hangup:
-			a.reloadOnce()
+	changed := make(chan struct{}, 1)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		err := config.Watch(ctx, a.settings.configFile, func() {
+			select {
+			case changed <- struct{}{}:
+			default: // told already
+			}
+		})
+		if err != nil {
+			a.log.Warn("changes of the configuration file are seen at SIGHUP only", "err", err)
 		}
-	}
+		return nil
+	})
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-hangup:
+				a.reloadOnce("SIGHUP")
+			case <-changed:
+				if config.StatFile(a.settings.configFile) != a.file {
+					a.reloadOnce("file changed")
+				}
+			}
+		}
+	})
+	return g.Wait()
 }
 
-func (a *agent) reloadOnce() {
+func (a *agent) reloadOnce(why string) {
 	c, err := a.settings.config()
+	a.file = c.File()
 	if err != nil {
 		a.store.Refuse(err)
-		a.log.Error("configuration not reloaded", "err", err)
+		a.log.Error("configuration not reloaded", "why", why, "err", err)
 		return
 	}
 	for _, key := range frozenChanges(a.config, c) {
 		a.log.Warn("configuration key changes at the next start only", "key", key)
 	}
-	if err := a.store.Apply(c.Runtime, a.settings.configFile); err != nil {
-		a.log.Error("configuration not reloaded", "err", err)
+	if err := a.store.Apply(c, a.settings.configFile); err != nil {
+		a.log.Error("configuration not reloaded", "why", why, "err", err)
 		return
 	}
-	a.log.Info("configuration reloaded", "generation", a.store.Current().Generation)
+	a.warnWithoutEffect(a.store.Current().Config)
+	a.log.Info("configuration reloaded", "generation", a.store.Current().Generation, "why", why)
 }
 
 // frozenChanges lists the keys that differ and cannot change while the sensor runs.
@@ -73,7 +87,7 @@ func frozenChanges(old, now *config.Config) []string {
 	var keys []string
 	was := old.Values()
 	for i, v := range now.Values() {
-		if !changeable(v.Key) && fmt.Sprint(v.Value) != fmt.Sprint(was[i].Value) {
+		if !config.Changeable(v.Key) && fmt.Sprint(v.Value) != fmt.Sprint(was[i].Value) {
 			keys = append(keys, v.Key)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 type agent struct {
 	settings *settings
 	config   *config.Config
+	file     config.FileVersion // that was read last; belongs to reload once it runs
 	machine  machine
 	steps    *Steps
 	started  time.Time
@@ -91,7 +92,8 @@ func (a *agent) configure(stderr io.Writer) func() (string, error) {
 		if err := a.configureLog(stderr, spec); err != nil {
 			return "", err
 		}
-		a.store = config.NewStore(a.config.Runtime, a.settings.configFile, config.Applier{Name: "log level", Apply: a.applyLevel})
+		a.file = a.config.File()
+		a.store = config.NewStore(a.config, a.settings.configFile, config.Applier{Name: "log level", Apply: a.applyLevel})
 		return a.settings.configFile, nil
 	}
 }
@@ -129,7 +131,7 @@ func (a *agent) metadata() []slog.Attr {
 // closed by release.
 func (a *agent) start(ctx context.Context) error {
 	a.log.Info("starting", "version", version, "revision", revision, slog.Group("settings", a.settings.logValues(a.config)...))
-	a.warnWithoutEffect()
+	a.warnWithoutEffect(a.config)
 	for _, step := range []struct {
 		name string
 		do   func() (string, error)

@@ -70,7 +70,7 @@ func (s *settings) flags() []*setting {
 	one := func(text string) []string { return []string{text} }
 	all := []*setting{
 		{name: "config.file", preset: one("/etc/sonde/sonde.yaml"), set: text(&s.configFile),
-			help: "Configuration file. The default one may be absent, a named one may not."},
+			help: "Configuration file; what may change while the sensor runs follows it. The default one may be absent, a named one may not."},
 		{name: "web.listen-address", preset: one(":9743"), repeated: true, set: texts(&s.listen, checkListen),
 			help: "Address of /metrics, /healthz and /readyz: host:port or unix:///path. Repeatable."},
 		{name: "web.config.file", set: text(&s.webConfigFile),

@@ -10,6 +10,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -26,6 +27,7 @@ type Config struct {
 	Limits     Limits
 	Runtime    Runtime
 
+	file    FileVersion
 	origins map[string]Origin
 }
 
@@ -129,7 +131,7 @@ func New(collectors map[string]bool) *Config {
 // ReadFile lays the file over what is there. A missing file is an error only if
 // it was asked for by name.
 func (c *Config) ReadFile(path string, named bool) error {
-	data, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !named:
 		return nil
@@ -138,12 +140,45 @@ func (c *Config) ReadFile(path string, named bool) error {
 	case err != nil:
 		return err
 	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil {
+		c.file = versionOf(info)
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1)) // what is larger is refused
+	if err != nil {
+		return err
+	}
 	return c.Read(path, data)
 }
 
-// With returns the configuration as it reads with another runtime part.
-func (c *Config) With(r Runtime) *Config {
+// File tells which file was read; the zero value is none.
+func (c *Config) File() FileVersion { return c.file }
+
+// WithRuntime returns the configuration with the runtime part of another one, and
+// with the origins of that part.
+func (c *Config) WithRuntime(other *Config) *Config {
 	now := *c
-	now.Runtime = r
+	now.Runtime, now.origins = other.Runtime, maps.Clone(c.origins)
+	for _, v := range now.Values() {
+		if Changeable(v.Key) {
+			now.origins[v.Key] = other.Origin(v.Key)
+		}
+	}
 	return &now
+}
+
+// Put returns the configuration with a YAML or JSON text with runtime keys laid over
+// it. Keys that cannot change while the sensor runs are faults. Every fault is
+// returned at once.
+func (c *Config) Put(source string, text []byte) (*Config, error) {
+	now := *c
+	now.origins = maps.Clone(c.origins)
+	err := decodeText(&decoder{source: source, origin: OriginPut, origins: now.origins}, text, now.Runtime.schema())
+	return &now, err
+}
+
+// Changeable reports whether a key may change while the sensor runs.
+func Changeable(key string) bool {
+	f, ok := find(new(Runtime).schema(), key)
+	return ok && f.set != nil
 }

@@ -272,34 +272,110 @@ func TestRedactURL(t *testing.T) {
 func TestStoreRollsBack(t *testing.T) {
 	var calls []string
 	var refuse error
-	s := NewStore(Runtime{Log: Log{Level: "info"}}, "start",
+	at := func(level string) *Config {
+		c := defaults()
+		c.Runtime.Log.Level = level
+		return c
+	}
+	s := NewStore(at("info"), "start",
 		Applier{"first", func(r Runtime) error { calls = append(calls, "first "+r.Log.Level); return nil }},
 		Applier{"second", func(r Runtime) error { calls = append(calls, "second "+r.Log.Level); return nil }},
 		Applier{"third", func(Runtime) error { return refuse }},
 	)
-	if err := s.Apply(Runtime{Log: Log{Level: "debug"}}, "PUT"); err != nil {
+	if err := s.Apply(at("debug"), "PUT"); err != nil {
 		t.Fatal(err)
 	}
-	if c := s.Current(); c.Generation != 2 || c.Runtime.Log.Level != "debug" || c.Source != "PUT" {
+	if c := s.Current(); c.Generation != 2 || c.Config.Runtime.Log.Level != "debug" || c.Source != "PUT" {
 		t.Errorf("%+v", c)
 	}
 	refuse, calls = errors.New("no"), nil
-	err := s.Apply(Runtime{Log: Log{Level: "warn"}}, "file")
-	at, why := s.Refused()
-	if err == nil || err.Error() != "apply file to third: no" || !errors.Is(why, refuse) || at.Before(s.Current().Time) {
-		t.Errorf("got %v, refused %v at %v", err, why, at)
+	err := s.Apply(at("warn"), "file")
+	when, why := s.Refused()
+	if err == nil || err.Error() != "apply file to third: no" || !errors.Is(why, refuse) || when.Before(s.Current().Time) {
+		t.Errorf("got %v, refused %v at %v", err, why, when)
 	}
 	want := []string{"first warn", "second warn", "second debug", "first debug"}
 	if diff := cmp.Diff(want, calls); diff != "" {
 		t.Errorf("roll back in reverse order:\n%s", diff)
 	}
-	if c := s.Current(); c.Generation != 2 || c.Runtime.Log.Level != "debug" {
+	if c := s.Current(); c.Generation != 2 || c.Config.Runtime.Log.Level != "debug" {
 		t.Errorf("a refused change left its mark: %+v", c)
 	}
 	refuse = nil
-	err = s.Apply(Runtime{}, "file")
+	err = s.Apply(at("error"), "file")
 	if _, why := s.Refused(); err != nil || why != nil {
 		t.Errorf("got %v, refused %v", err, why)
+	}
+}
+
+// TestPutIsOverTheFile: what was put stays until the file is taken over anew, and
+// every value tells where it is from.
+func TestPutIsOverTheFile(t *testing.T) {
+	file, err := read("log: {level: debug}\nlimits: {processes: 2048}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewStore(file, "sonde.yaml")
+	put := func(text string) error { return s.Put([]byte(text), "PUT by me") }
+	if err := errors.Join(put(`{"networking": {"maxConnectionsPerMinute": "7"}}`), put("processes: {arguments: false}")); err != nil {
+		t.Fatal(err)
+	}
+	now := s.Current().Config
+	if n := now.Runtime.Networking.MaxConnectionsPerMinute; n != 7 || now.Runtime.Processes.Arguments || now.Runtime.Log.Level != "debug" {
+		t.Errorf("in force: %+v", now.Runtime)
+	}
+	for key, want := range map[string]Origin{
+		"networking.maxConnectionsPerMinute": OriginPut, "processes.arguments": OriginPut, "log.level": OriginFile,
+		"limits.processes": OriginFile, "networking.afterglowPeriod": OriginDefault,
+	} {
+		if got := now.Origin(key); got != want {
+			t.Errorf("origin of %s: %s, want %s", key, got, want)
+		}
+	}
+	if got := file.Origin("processes.arguments"); got != OriginDefault || !file.Runtime.Processes.Arguments {
+		t.Error("the configuration of the start was changed")
+	}
+	err = put("limits: {processes: 4096}\nlog: {level: loud}")
+	if err == nil || strings.Count(err.Error(), "PUT by me:") != 2 {
+		t.Errorf("want both faults: %v", err)
+	}
+	again, err := read("log: {level: warn}\nlimits: {processes: 4096}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(again, "sonde.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	now = s.Current().Config
+	if now.Runtime.Networking.MaxConnectionsPerMinute != 2048 || now.Runtime.Log.Level != "warn" || now.Limits.Processes != 2048 {
+		t.Errorf("after the file has changed: %+v %+v", now.Runtime, now.Limits)
+	}
+	if now.Origin("processes.arguments") != OriginDefault || s.Current().Generation != 4 {
+		t.Errorf("origin %s, generation %d", now.Origin("processes.arguments"), s.Current().Generation)
+	}
+}
+
+// TestCollectorsFiles: the runtime configuration of StackRox Collector is taken as it
+// is, and what it calls default is one.
+func TestCollectorsFiles(t *testing.T) {
+	for name, want := range map[string]ExternalIPs{
+		"enabled": {"ENABLED", "BOTH"}, "disabled": {"DISABLED", "BOTH"}, "ingress": {"ENABLED", "INGRESS"}, "egress": {"ENABLED", "EGRESS"},
+		"default": {"ENABLED", "BOTH"}, "printed": {"ENABLED", "BOTH"},
+	} {
+		c := defaults()
+		if err := c.ReadFile(filepath.Join("testdata", "collector", name+".yaml"), true); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := c.Runtime.Networking.ExternalIPs; got != want {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
+		if limit := c.Runtime.Networking.MaxConnectionsPerMinute; limit != map[bool]int{true: 1024, false: 2048}[name == "ingress"] {
+			t.Errorf("%s: %d connections per minute", name, limit)
+		}
+	}
+	err := defaults().ReadFile(filepath.Join("testdata", "collector", "invalid.yaml"), true)
+	if err == nil || strings.Count(err.Error(), "invalid.yaml:") != 3 {
+		t.Errorf("want three faults: %v", err)
 	}
 }
 
@@ -308,7 +384,24 @@ func FuzzRead(f *testing.F) {
 	f.Add("sessions: [{name: [a]}, {? [x] : y}]\nlimits: &a {ringBytes: *a}")
 	f.Add("<<: {log: 1}\n? {a: b}\n: c")
 	f.Add(`{"networking":{"maxConnectionsPerMinute":"2048"}}`)
+	files, err := filepath.Glob("testdata/collector/*")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no seeds: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
 	f.Fuzz(func(t *testing.T, text string) {
+		// What may be put may stand in a file.
+		if _, err := defaults().Put("PUT", []byte(text)); err == nil {
+			if _, err := read(text); err != nil {
+				t.Errorf("%q may be put, but not stand in a file: %v", text, err)
+			}
+		}
 		c, err := read(text)
 		if err != nil {
 			if err.Error() == "" {

@@ -45,13 +45,6 @@ func (c *Config) Read(source string, text []byte) error {
 	return decodeText(&decoder{source: source, origin: OriginFile, origins: c.origins}, text, c.schema())
 }
 
-// Read lays a YAML or JSON text with runtime keys over r and returns the result;
-// r is as it was. Keys that cannot change while the sensor runs are faults.
-func (r Runtime) Read(source string, text []byte) (Runtime, error) {
-	err := decodeText(&decoder{source: source, origin: OriginFile, origins: map[string]Origin{}}, text, r.schema())
-	return r, err
-}
-
 // decodeText decodes one text into fields; every fault is returned.
 func decodeText(d *decoder, text []byte, fields []field) error {
 	source := d.source

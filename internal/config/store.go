@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// Snapshot is one version of the runtime configuration. It never changes.
+// Snapshot is one version of the configuration, of which only the runtime part is
+// ever another. It never changes.
 type Snapshot struct {
-	Runtime    Runtime
+	Config     *Config
 	Generation uint64 // 1 for the one the sensor started with
 	Source     string // the file, or who asked
 	Time       time.Time
@@ -25,7 +26,7 @@ type Applier struct {
 	Apply func(Runtime) error
 }
 
-// Store holds the runtime configuration in force. Apply is its only writer;
+// Store holds the configuration in force. Apply and Put are its only writers;
 // everything else may be called from any goroutine and never waits for it.
 type Store struct {
 	mu       sync.Mutex // one change at a time
@@ -40,11 +41,11 @@ type failure struct {
 	why error
 }
 
-// NewStore starts with the runtime configuration that the sensor was started
-// with; the appliers are not called for it.
-func NewStore(start Runtime, source string, appliers ...Applier) *Store {
+// NewStore starts with the configuration that the sensor was started with; the
+// appliers are not called for it.
+func NewStore(start *Config, source string, appliers ...Applier) *Store {
 	s := &Store{appliers: appliers}
-	s.current.Store(&Snapshot{Runtime: start, Generation: 1, Source: source, Time: time.Now()})
+	s.current.Store(&Snapshot{Config: start, Generation: 1, Source: source, Time: time.Now()})
 	return s
 }
 
@@ -74,21 +75,38 @@ func (s *Store) Refused() (at time.Time, why error) {
 	return time.Time{}, nil
 }
 
-// Apply calls every applier in order and then swaps the snapshot. If one
-// refuses, those before it get the old configuration back, in reverse order,
-// and the old snapshot stays in force.
-func (s *Store) Apply(r Runtime, source string) error {
+// Apply takes the runtime part of a configuration over: it calls every applier in
+// order and then swaps the snapshot. If one refuses, those before it get the old
+// configuration back, in reverse order, and the old snapshot stays in force.
+func (s *Store) Apply(c *Config, source string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.apply(s.current.Load().Config.WithRuntime(c), source)
+}
+
+// Put lays a text with runtime keys over the configuration in force, as Config.Put
+// does, and applies the result.
+func (s *Store) Put(text []byte, source string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next, err := s.current.Load().Config.Put(source, text)
+	if err != nil {
+		s.failed.Store(&failure{time.Now(), err})
+		return err
+	}
+	return s.apply(next, source)
+}
+
+func (s *Store) apply(next *Config, source string) error {
 	old := s.current.Load()
 	for i, a := range s.appliers {
-		if err := a.Apply(r); err != nil {
-			err = errors.Join(fmt.Errorf("apply %s to %s: %w", source, a.Name, err), rollBack(s.appliers[:i], old.Runtime))
+		if err := a.Apply(next.Runtime); err != nil {
+			err = errors.Join(fmt.Errorf("apply %s to %s: %w", source, a.Name, err), rollBack(s.appliers[:i], old.Config.Runtime))
 			s.failed.Store(&failure{time.Now(), err})
 			return err
 		}
 	}
-	s.current.Store(&Snapshot{Runtime: r, Generation: old.Generation + 1, Source: source, Time: time.Now()})
+	s.current.Store(&Snapshot{Config: next, Generation: old.Generation + 1, Source: source, Time: time.Now()})
 	s.failed.Store(nil)
 	return nil
 }

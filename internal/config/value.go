@@ -19,6 +19,7 @@ const (
 	OriginFile    Origin = "file"
 	OriginEnv     Origin = "env"
 	OriginFlag    Origin = "flag"
+	OriginPut     Origin = "put" // PUT /state/runtime-config
 )
 
 // Value is one effective value. Secrets in it print as redacted.
