@@ -52,9 +52,9 @@ func TestOOMEnlistsEveryGeneration(t *testing.T) {
 		k := newKernel(t, Options{RingBytes: 1 << 20})
 		o := newPinnedOOM(t, k, dir)
 		var id oomIdentity
-		var since uint64
+		var run oomRun
 		enlisted := 0
-		for entries := o.obj.coll.Maps["sensors"].Iterate(); entries.Next(&id, &since); {
+		for entries := o.obj.coll.Maps["sensors"].Iterate(); entries.Next(&id, &run); {
 			enlisted++
 			if id.Pid != k.Self().PID {
 				t.Errorf("generation %d: process %d is enlisted", generation, id.Pid)

@@ -16,6 +16,7 @@ import (
 var acts = map[string]func() error{
 	"accept":  actAccept,
 	"eat":     actEat,
+	"end":     actEnd,
 	"exit":    actExit,
 	"nest":    actNest,
 	"sensor":  actSensor,

@@ -1,18 +1,21 @@
 //go:build ignore
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * oom: counts the kills of the OOM killer and remembers the last ones. Its link
- * and its maps are pinned: it goes on counting when the sensor is the victim.
+ * oom: the black box. It counts the kills of the OOM killer, and how sensors
+ * ended, and remembers the last of both. Its links and its maps are pinned: it
+ * goes on when the sensor is the victim.
  *
  * Nothing here may live in global variables that change: those belong to one
  * program, and two generations count into the same maps while one takes over
  * from the other. What a map holds is an ABI between versions of the sensor:
- * LAYOUT in oom.go names it.
+ * its layout has a number in pins.go.
  */
 #include "kernel.h"
 #include "attach.bpf.h"
+#include "wait.bpf.h"
 #include <bpf/bpf_core_read.h>
 
+#define ENOENT 2
 #define EEXIST 17
 #define COMM_LEN 16
 
@@ -58,14 +61,65 @@ struct {
 	__type(value, __u64); /* time of the kill */
 } victims SEC(".maps");
 
-/* Sensors: the running one, and those whose place is not needed yet. */
+/* A run of the sensor that has not ended. Times are CLOCK_BOOTTIME. */
+struct run {
+	__u64 since_ns;
+	__u64 clean_ns; /* of its recorded clean stop, 0: none */
+	__u64 kill_seq; /* of its kill, 0: none */
+};
+
+/*
+ * Runs that have not ended: one, and for an instant two. Whoever takes one out
+ * records its end, so it is recorded once however many generations see it.
+ */
 #define SENSORS 16
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, SENSORS);
 	__type(key, struct identity);
-	__type(value, __u64); /* time of registration */
+	__type(value, struct run);
 } sensors SEC(".maps");
+
+enum {
+	END_OOM_KILL,
+	END_SIGNAL,
+	END_CRASH,
+	END_CLEAN,
+	END_ERROR, /* the sensor's own exit code, which names the cause */
+	END_UNKNOWN,
+	END_REASONS,
+};
+
+struct end_tally {
+	__u64 count[END_REASONS];
+	__u64 last_ns[END_REASONS]; /* CLOCK_BOOTTIME; 0: never, or not known */
+	__u64 seq;                  /* ends written to `ends` */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct end_tally);
+} endings SEC(".maps");
+
+struct end {
+	__u64 seq;     /* of the end, from 1 */
+	__u64 time_ns; /* CLOCK_BOOTTIME; 0: not known */
+	struct identity sensor;
+	__u64 since_ns;
+	__u64 kill_seq; /* of the kill in `last`, 0: none */
+	__u32 status;   /* as wait(2) reports it */
+	__u32 reason;
+};
+
+#define ENDS 16
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ENDS);
+	__type(key, __u32);
+	__type(value, struct end);
+} ends SEC(".maps");
 
 struct kill {
 	__u64 seq;     /* of the kill, from 1; 0 while it is being written */
@@ -103,11 +157,26 @@ static __always_inline void identify(struct identity *id, struct task_struct *t)
 SEC("raw_tp")
 int enlist(void *ctx)
 {
+	struct run r = { .since_ns = bpf_ktime_get_boot_ns() };
 	struct identity id;
-	__u64 now = bpf_ktime_get_boot_ns();
 
 	identify(&id, (struct task_struct *)bpf_get_current_task());
-	return bpf_map_update_elem(&sensors, &id, &now, BPF_ANY);
+	return bpf_map_update_elem(&sensors, &id, &r, BPF_ANY);
+}
+
+/* Run once by the sensor when it has stopped as it should. */
+SEC("raw_tp")
+int retire(void *ctx)
+{
+	struct identity id;
+	struct run *r;
+
+	identify(&id, (struct task_struct *)bpf_get_current_task());
+	r = bpf_map_lookup_elem(&sensors, &id);
+	if (!r)
+		return -ENOENT;
+	r->clean_ns = bpf_ktime_get_boot_ns();
+	return 0;
 }
 
 /* ---- finding the victim by pid, on kernels that do not hand it over ---- */
@@ -228,13 +297,15 @@ static __always_inline void memory_figures(struct kill *k, struct task_struct *t
 	k->shmem_pages = positive(BPF_CORE_READ(mm, rss_stat[3].count));
 }
 
-static __always_inline void remember(struct tally *all, struct kill *k)
+static __always_inline void remember(struct tally *all, struct kill *k, struct run *sensor)
 {
 	__u64 seq = __sync_fetch_and_add(&all->seq, 1);
 	__u32 at = seq & (KILLS - 1);
 
 	k->seq = seq + 1;
 	bpf_map_update_elem(&last, &at, k, BPF_ANY);
+	if (sensor)
+		sensor->kill_seq = k->seq;
 }
 
 static __always_inline int victim(struct bpf_raw_tracepoint_args *ctx, bool btf)
@@ -242,6 +313,7 @@ static __always_inline int victim(struct bpf_raw_tracepoint_args *ctx, bool btf)
 	struct kill k = { .time_ns = bpf_ktime_get_boot_ns(), .limit_pages = ~0ULL };
 	struct task_struct *t = victim_is_task ? (void *)ctx->args[0] : find_task(ctx->args[0]);
 	bool full = false;
+	struct run *sensor;
 	struct tally *all;
 	__u32 zero = 0;
 	int err; /* before 6.4 the upper half of the result is not to be relied upon */
@@ -258,7 +330,8 @@ static __always_inline int victim(struct bpf_raw_tracepoint_args *ctx, bool btf)
 	if (memcg_oom_end)
 		full = memcg_oom_on_stack(ctx);
 	k.scope = full ? SCOPE_CGROUP : SCOPE_GLOBAL;
-	k.by_sensor = bpf_map_lookup_elem(&sensors, &k.victim) != NULL;
+	sensor = bpf_map_lookup_elem(&sensors, &k.victim);
+	k.by_sensor = sensor != NULL;
 	all = bpf_map_lookup_elem(&totals, &zero);
 	if (!all)
 		return 0;
@@ -269,10 +342,81 @@ static __always_inline int victim(struct bpf_raw_tracepoint_args *ctx, bool btf)
 		k.uid = BPF_CORE_READ(t, cred, uid.val);
 		BPF_CORE_READ_STR_INTO(&k.comm, t, group_leader, comm);
 	}
-	remember(all, &k);
+	remember(all, &k, sensor);
 	return 0;
 }
 
 TRACEPOINT(mark_victim, victim)
+
+/* ---- how a sensor ended ---- */
+
+/* The status with which the Go run time ends after a crash. */
+#define GO_CRASH 2
+/* Above it the status says which signal made the sensor end itself. */
+#define BY_SIGNAL 128
+
+static __always_inline __u32 end_reason(struct task_struct *t, struct run *r, int status)
+{
+	int code = (status >> 8) & 0xff;
+
+	switch (status & 0x7f) {
+	case 0:
+		break;
+	case SIGILL:
+	case SIGABRT:
+	case SIGBUS:
+	case SIGFPE:
+	case SIGSEGV:
+		return END_CRASH;
+	case SIGKILL:
+		return BPF_CORE_READ(t, signal, oom_mm) ? END_OOM_KILL : END_SIGNAL;
+	default:
+		return END_SIGNAL;
+	}
+	if (code == GO_CRASH)
+		return END_CRASH;
+	if (code > BY_SIGNAL)
+		return END_SIGNAL;
+	if (code)
+		return END_ERROR;
+	return r->clean_ns ? END_CLEAN : END_UNKNOWN;
+}
+
+static __always_inline int sensor_exit(struct bpf_raw_tracepoint_args *ctx, bool btf)
+{
+	struct task_struct *t = (struct task_struct *)ctx->args[0];
+	struct end e = { .time_ns = bpf_ktime_get_boot_ns() };
+	struct end_tally *all;
+	struct run *r, was;
+	__u32 zero = 0, at;
+	int status;
+
+	/* two last threads may both see that nobody else lives */
+	if (BPF_CORE_READ(t, signal, live.counter))
+		return 0;
+	identify(&e.sensor, t);
+	r = bpf_map_lookup_elem(&sensors, &e.sensor);
+	all = bpf_map_lookup_elem(&endings, &zero);
+	if (!r || !all)
+		return 0;
+	was = *r;
+	if (bpf_map_delete_elem(&sensors, &e.sensor))
+		return 0;
+	status = wait_status(t);
+	e.since_ns = was.since_ns;
+	e.kill_seq = was.kill_seq;
+	e.status = status;
+	e.reason = end_reason(t, &was, status);
+	e.seq = __sync_fetch_and_add(&all->seq, 1) + 1;
+	at = (e.seq - 1) & (ENDS - 1);
+	bpf_map_update_elem(&ends, &at, &e, BPF_ANY);
+	if (e.reason < END_REASONS) {
+		all->last_ns[e.reason] = e.time_ns;
+		__sync_fetch_and_add(&all->count[e.reason], 1);
+	}
+	return 0;
+}
+
+TRACEPOINT(sched_process_exit, sensor_exit)
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

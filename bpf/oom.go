@@ -11,10 +11,9 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"golang.org/x/sys/unix"
 )
 
-//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type identity -type tally -type kill oom oom.bpf.c -- -Iheaders
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type identity -type tally -type kill -type run -type end_tally -type end oom oom.bpf.c -- -Iheaders
 
 // OOMOptions configures the oom probe.
 type OOMOptions struct {
@@ -25,11 +24,13 @@ type OOMOptions struct {
 	noKallsyms bool // test: as where kernel addresses are hidden
 }
 
-// OOM counts the kills of the OOM killer. Where it could be pinned its counts
-// are older than the agent and outlive it. It is safe for concurrent use.
+// OOM is the black box: it counts the kills of the OOM killer and how runs of the
+// sensor ended. Where it could be pinned its counts are older than the agent and
+// outlive it. It is safe for concurrent use.
 type OOM struct {
 	obj     *object
 	reasons []string // what it cannot see
+	pinned  string   // the directory of its pins, "" if there are none
 }
 
 // OOMKill is one kill, as the probe remembers the last few of them.
@@ -75,7 +76,7 @@ func makeOOM(k *Kernel, opts OOMOptions) (*OOM, error) {
 	if err := o.configure(k, spec, opts); err != nil {
 		return nil, err
 	}
-	b := blueprint{probe: "oom", spec: spec, tracepoints: []string{"mark_victim"}}
+	b := blueprint{probe: "oom", spec: spec, tracepoints: []string{"mark_victim", "sched_process_exit"}}
 	pins, err := openPins(opts.PinDir)
 	switch {
 	case err != nil:
@@ -90,46 +91,17 @@ func makeOOM(k *Kernel, opts OOMOptions) (*OOM, error) {
 	if err := o.enlist(); err != nil {
 		return nil, err
 	}
-	if err := o.obj.attach("mark_victim"); err != nil {
+	if err := o.obj.attach(b.tracepoints...); err != nil {
 		return nil, err
 	}
 	if pins != nil {
-		if err := pins.pin(o.obj, b.reuse == nil); err != nil {
+		if err := pins.pin(o.obj, b.tracepoints, b.reuse); err != nil {
 			o.degrade("not pinned", err)
+		} else {
+			o.pinned = pins.dir
 		}
 	}
 	return o, nil
-}
-
-// enlist makes this process the sensor, in the place of those before it: one
-// instance runs at a time, and the kills of the others are counted already.
-func (o *OOM) enlist() error {
-	sensors := o.obj.coll.Maps["sensors"]
-	var (
-		id    oomIdentity
-		since uint64
-		old   []oomIdentity
-	)
-	entries := sensors.Iterate()
-	for entries.Next(&id, &since) {
-		old = append(old, id)
-	}
-	if err := entries.Err(); err != nil {
-		return fmt.Errorf("list earlier sensors: %w", err)
-	}
-	for _, id := range old {
-		if err := sensors.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget earlier sensor: %w", err)
-		}
-	}
-	errno, err := o.obj.coll.Programs["enlist"].Run(&ebpf.RunOptions{})
-	if err == nil && errno != 0 {
-		err = unix.Errno(-int32(errno))
-	}
-	if err != nil {
-		return fmt.Errorf("enlist as sensor: %w", err)
-	}
-	return nil
 }
 
 // configure adapts the object to what this kernel hands over and shows.
@@ -163,6 +135,9 @@ func (o *OOM) degrade(what string, err error) {
 
 // Status tells how the probe is attached, and what it cannot see or survive.
 func (o *OOM) Status() ProbeStatus { return o.obj.status(o.reasons...) }
+
+// PinnedIn returns the directory in which the probe stays when the agent ends, or "".
+func (o *OOM) PinnedIn() string { return o.pinned }
 
 // Read returns the number of kills of every kind, those of earlier runs included.
 func (o *OOM) Read() ([]OOMStat, error) {

@@ -13,6 +13,24 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type oomEnd struct {
+	_       structs.HostLayout
+	Seq     uint64
+	TimeNs  uint64
+	Sensor  oomIdentity
+	SinceNs uint64
+	KillSeq uint64
+	Status  uint32
+	Reason  uint32
+}
+
+type oomEndTally struct {
+	_      structs.HostLayout
+	Count  [6]uint64
+	LastNs [6]uint64
+	Seq    uint64
+}
+
 type oomIdentity struct {
 	_       structs.HostLayout
 	StartNs uint64
@@ -38,6 +56,13 @@ type oomKill struct {
 	Comm       [16]int8
 }
 
+type oomRun struct {
+	_       structs.HostLayout
+	SinceNs uint64
+	CleanNs uint64
+	KillSeq uint64
+}
+
 type oomTally struct {
 	_     structs.HostLayout
 	Kills [2][2]uint64
@@ -48,16 +73,21 @@ type oomTally struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	oomMapLast           = "last"
-	oomMapSensors        = "sensors"
-	oomMapTotals         = "totals"
-	oomMapVictims        = "victims"
-	oomProgEnlist        = "enlist"
-	oomProgMarkVictimBtf = "mark_victim_btf"
-	oomProgMarkVictimRaw = "mark_victim_raw"
-	oomVarMemcgOomBegin  = "memcg_oom_begin"
-	oomVarMemcgOomEnd    = "memcg_oom_end"
-	oomVarVictimIsTask   = "victim_is_task"
+	oomMapEndings              = "endings"
+	oomMapEnds                 = "ends"
+	oomMapLast                 = "last"
+	oomMapSensors              = "sensors"
+	oomMapTotals               = "totals"
+	oomMapVictims              = "victims"
+	oomProgEnlist              = "enlist"
+	oomProgMarkVictimBtf       = "mark_victim_btf"
+	oomProgMarkVictimRaw       = "mark_victim_raw"
+	oomProgRetire              = "retire"
+	oomProgSchedProcessExitBtf = "sched_process_exit_btf"
+	oomProgSchedProcessExitRaw = "sched_process_exit_raw"
+	oomVarMemcgOomBegin        = "memcg_oom_begin"
+	oomVarMemcgOomEnd          = "memcg_oom_end"
+	oomVarVictimIsTask         = "victim_is_task"
 )
 
 // loadOom returns the embedded CollectionSpec for oom.
@@ -102,15 +132,20 @@ type oomSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type oomProgramSpecs struct {
-	Enlist        *ebpf.ProgramSpec `ebpf:"enlist"`
-	MarkVictimBtf *ebpf.ProgramSpec `ebpf:"mark_victim_btf"`
-	MarkVictimRaw *ebpf.ProgramSpec `ebpf:"mark_victim_raw"`
+	Enlist              *ebpf.ProgramSpec `ebpf:"enlist"`
+	MarkVictimBtf       *ebpf.ProgramSpec `ebpf:"mark_victim_btf"`
+	MarkVictimRaw       *ebpf.ProgramSpec `ebpf:"mark_victim_raw"`
+	Retire              *ebpf.ProgramSpec `ebpf:"retire"`
+	SchedProcessExitBtf *ebpf.ProgramSpec `ebpf:"sched_process_exit_btf"`
+	SchedProcessExitRaw *ebpf.ProgramSpec `ebpf:"sched_process_exit_raw"`
 }
 
 // oomMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type oomMapSpecs struct {
+	Endings *ebpf.MapSpec `ebpf:"endings"`
+	Ends    *ebpf.MapSpec `ebpf:"ends"`
 	Last    *ebpf.MapSpec `ebpf:"last"`
 	Sensors *ebpf.MapSpec `ebpf:"sensors"`
 	Totals  *ebpf.MapSpec `ebpf:"totals"`
@@ -146,6 +181,8 @@ func (o *oomObjects) Close() error {
 //
 // It can be passed to loadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type oomMaps struct {
+	Endings *ebpf.Map `ebpf:"endings"`
+	Ends    *ebpf.Map `ebpf:"ends"`
 	Last    *ebpf.Map `ebpf:"last"`
 	Sensors *ebpf.Map `ebpf:"sensors"`
 	Totals  *ebpf.Map `ebpf:"totals"`
@@ -154,6 +191,8 @@ type oomMaps struct {
 
 func (m *oomMaps) Close() error {
 	return _OomClose(
+		m.Endings,
+		m.Ends,
 		m.Last,
 		m.Sensors,
 		m.Totals,
@@ -174,9 +213,12 @@ type oomVariables struct {
 //
 // It can be passed to loadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type oomPrograms struct {
-	Enlist        *ebpf.Program `ebpf:"enlist"`
-	MarkVictimBtf *ebpf.Program `ebpf:"mark_victim_btf"`
-	MarkVictimRaw *ebpf.Program `ebpf:"mark_victim_raw"`
+	Enlist              *ebpf.Program `ebpf:"enlist"`
+	MarkVictimBtf       *ebpf.Program `ebpf:"mark_victim_btf"`
+	MarkVictimRaw       *ebpf.Program `ebpf:"mark_victim_raw"`
+	Retire              *ebpf.Program `ebpf:"retire"`
+	SchedProcessExitBtf *ebpf.Program `ebpf:"sched_process_exit_btf"`
+	SchedProcessExitRaw *ebpf.Program `ebpf:"sched_process_exit_raw"`
 }
 
 func (p *oomPrograms) Close() error {
@@ -184,6 +226,9 @@ func (p *oomPrograms) Close() error {
 		p.Enlist,
 		p.MarkVictimBtf,
 		p.MarkVictimRaw,
+		p.Retire,
+		p.SchedProcessExitBtf,
+		p.SchedProcessExitRaw,
 	)
 }
 

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
@@ -61,28 +60,7 @@ const smallMemory = 20 << 20
 // smallCgroup makes a memory cgroup with little memory and returns its file of members.
 func smallCgroup(t *testing.T) string {
 	t.Helper()
-	root, limit := "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
-	if _, err := os.Stat(filepath.Join(root, limit)); err != nil {
-		root, limit = "/sys/fs/cgroup", "memory.max"
-	}
-	dir, err := os.MkdirTemp(root, "sonde-test-")
-	if err != nil {
-		testenv.Skip(t, "needs a memory cgroup: "+err.Error())
-	}
-	t.Cleanup(func() {
-		for range 100 { // members that are gone are still counted for an instant
-			if err = os.Remove(dir); err == nil {
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		t.Error(err)
-	})
-	if err := os.WriteFile(filepath.Join(dir, limit), []byte(strconv.Itoa(smallMemory)), 0); err != nil {
-		testenv.Skip(t, "needs a memory limit: "+err.Error())
-	}
-	os.WriteFile(filepath.Join(dir, "memory.swap.max"), []byte("0"), 0) // where there is one
-	return filepath.Join(dir, "cgroup.procs")
+	return filepath.Join(testenv.MemoryCgroup(t, smallMemory), "cgroup.procs")
 }
 
 // starve runs an act that must die of SIGKILL and returns its pid.
@@ -106,7 +84,7 @@ func privatePins(t *testing.T) string {
 	mount := filepath.Join(t.TempDir(), "bpf")
 	dir := filepath.Join(mount, "sonde")
 	t.Cleanup(func() {
-		if err := RemovePins(dir); err != nil {
+		if _, err := RemovePins(dir); err != nil {
 			t.Error(err)
 		}
 		if err := unix.Unmount(mount, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
@@ -301,12 +279,16 @@ func TestOOMGenerationsOverlap(t *testing.T) {
 	}
 }
 
-// Pins that this version cannot read are replaced, and those of other versions removed.
+// Pins that this version cannot read are replaced, those of other versions are
+// removed, and what it does understand goes on.
 func TestOOMPinsOfAnotherLayout(t *testing.T) {
 	dir := privatePins(t)
-	must(t, "mount", EnsureBPFFS(dir))
-	foreign := filepath.Join(dir, oomPins+"0")
-	for _, path := range []string{filepath.Join(dir, oomLayout, "totals"), filepath.Join(foreign, "totals")} {
+	old := newPinnedOOM(t, newKernel(t, Options{}), dir)
+	starve(t, "eat", smallCgroup(t))
+	kills := old.total(t)
+	must(t, "change layout", os.Remove(filepath.Join(dir, pinnedDir, "last-v1")))
+	foreign := []string{filepath.Join(dir, pinnedDir, "last-v1"), filepath.Join(dir, pinnedDir, "last-v0"), filepath.Join(dir, pinnedDir+"-v1", "totals")}
+	for _, path := range foreign {
 		must(t, "make directory", os.MkdirAll(filepath.Dir(path), 0o700))
 		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
 		must(t, "make map", err)
@@ -314,17 +296,31 @@ func TestOOMPinsOfAnotherLayout(t *testing.T) {
 		m.Close()
 	}
 	o := newPinnedOOM(t, newKernel(t, Options{}), dir)
-	if n := o.total(t); n != 0 {
-		t.Errorf("%d kills in new maps", n)
+	if n := o.total(t); n < kills || kills == 0 {
+		t.Errorf("%d kills, %d under another layout of the last ones", n, kills)
 	}
-	if _, err := os.Stat(foreign); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("pins of another version: %v", err)
+	if last, err := o.Kills(); err != nil || len(last) > 0 && last[0].Seq <= kills {
+		t.Errorf("in a new map: %+v, %v", last, err)
 	}
-	must(t, "remove pins", RemovePins(dir))
+	for _, path := range foreign[1:] {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("pin of another version: %v", err)
+		}
+	}
+	pinned, err := Pinned(dir)
+	if err != nil || len(pinned) != len(pinnedLayouts)+3 {
+		t.Errorf("pinned: %q, %v", pinned, err)
+	}
+	removed, err := RemovePins(dir)
+	if err != nil || len(removed) != len(pinned)+2 { // and two directories
+		t.Errorf("removed %q, %v", removed, err)
+	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("pin directory after removal: %v", err)
 	}
-	must(t, "remove pins again", RemovePins(dir))
+	if removed, err := RemovePins(dir); err != nil || len(removed) != 0 {
+		t.Errorf("removed again: %q, %v", removed, err)
+	}
 }
 
 // Where nothing can be pinned the probe counts all the same, and says what is amiss.

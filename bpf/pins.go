@@ -5,20 +5,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
-// The pins of the oom probe lie in a directory of their own, which is named
-// after the layout of the maps: a version of the sensor with another layout
-// starts to count anew and clears the old directory away. Raise the number with
-// every change to a map in oom.bpf.c. (BPF file systems allow no dots in names.)
-const (
-	oomPins   = "oom-v"
-	oomLayout = oomPins + "1"
-)
+// The black box is pinned in a directory of its own. A map's pin is named after
+// the map and the number of its layout, so a version of the sensor with another
+// layout starts that map anew, goes on with the others, and clears the old one
+// away. Raise the number with every change to what a map of oom.bpf.c holds.
+// (BPF file systems allow no dots in names.)
+const pinnedDir = "oom"
+
+var pinnedLayouts = map[string]int{"totals": 1, "victims": 1, "last": 1, "sensors": 1, "endings": 1, "ends": 1}
 
 // pins is the directory in which the oom probe outlives the agent.
 type pins struct {
@@ -33,37 +33,35 @@ func openPins(parent string) (*pins, error) {
 	if err := EnsureBPFFS(parent); err != nil {
 		return nil, err
 	}
-	p := &pins{parent: parent, dir: filepath.Join(parent, oomLayout)}
+	p := &pins{parent: parent, dir: filepath.Join(parent, pinnedDir)}
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pin directory: %w", err)
 	}
 	return p, nil
 }
 
-func (p *pins) path(name string) string { return filepath.Join(p.dir, name) }
+func (p *pins) mapPath(name string) string {
+	return filepath.Join(p.dir, fmt.Sprintf("%s-v%d", name, pinnedLayouts[name]))
+}
 
-// The file of the link, and the one it is pinned to before it replaces that.
-const (
-	linkPin     = "link"
-	linkNextPin = "link-next"
-)
+// linkPath names a link so that it comes before the maps: it is removed first.
+func (p *pins) linkPath(tracepoint string) string {
+	return filepath.Join(p.dir, "attached-"+tracepoint)
+}
 
-// load opens the maps of the earlier run, all of them or none.
+// load opens the maps of the earlier run that this version understands.
 func (p *pins) load(spec *ebpf.CollectionSpec) map[string]*ebpf.Map {
 	maps := map[string]*ebpf.Map{}
-	for name, ms := range spec.Maps {
-		if strings.HasPrefix(name, ".") {
+	for name := range pinnedLayouts {
+		m, err := ebpf.LoadPinnedMap(p.mapPath(name), nil)
+		if err != nil {
 			continue
 		}
-		m, err := ebpf.LoadPinnedMap(p.path(name), nil)
-		if err == nil {
-			maps[name] = m
-			err = ms.Compatible(m)
+		if spec.Maps[name].Compatible(m) != nil {
+			m.Close()
+			continue
 		}
-		if err != nil {
-			p.close(maps)
-			return nil
-		}
+		maps[name] = m
 	}
 	return maps
 }
@@ -75,70 +73,139 @@ func (p *pins) close(maps map[string]*ebpf.Map) {
 	}
 }
 
-// pin puts an attached object in the place of the earlier one. The link goes
-// last and in one step: from then on the earlier program is detached.
-func (p *pins) pin(o *object, fresh bool) error {
-	if fresh {
-		for _, name := range o.own {
-			if err := remove(p.path(name)); err != nil {
-				return err
-			}
-			if err := o.coll.Maps[name].Pin(p.path(name)); err != nil {
-				return fmt.Errorf("pin map %s: %w", name, plainErrno(err))
-			}
+// pin puts an attached object in the place of the earlier one. The links go last,
+// each in one step: from then on the earlier program is detached.
+func (p *pins) pin(o *object, tracepoints []string, reused map[string]*ebpf.Map) error {
+	for name := range pinnedLayouts {
+		if reused[name] != nil {
+			continue
+		}
+		if err := remove(p.mapPath(name)); err != nil {
+			return err
+		}
+		if err := o.coll.Maps[name].Pin(p.mapPath(name)); err != nil {
+			return fmt.Errorf("pin map %s: %w", name, plainErrno(err))
 		}
 	}
-	if err := remove(p.path(linkNextPin)); err != nil {
+	next := p.linkPath("next")
+	if err := p.pinEnlist(o, next); err != nil {
 		return err
 	}
-	if err := o.links[0].Pin(p.path(linkNextPin)); err != nil {
-		return fmt.Errorf("pin link: %w", plainErrno(err))
+	for i, tracepoint := range tracepoints {
+		if err := remove(next); err != nil {
+			return err
+		}
+		if err := o.links[i].Pin(next); err != nil {
+			return fmt.Errorf("pin link of %s: %w", tracepoint, plainErrno(err))
+		}
+		if err := os.Rename(next, p.linkPath(tracepoint)); err != nil {
+			return fmt.Errorf("pin link of %s: %w", tracepoint, err)
+		}
 	}
-	if err := os.Rename(p.path(linkNextPin), p.path(linkPin)); err != nil {
-		return fmt.Errorf("pin link: %w", err)
+	return p.removeOthers(tracepoints)
+}
+
+// pinEnlist leaves the next run a way to be known before it has loaded anything.
+func (p *pins) pinEnlist(o *object, next string) error {
+	if err := remove(next); err != nil {
+		return err
 	}
-	return removePins(p.parent, p.dir)
+	if err := o.coll.Programs["enlist"].Pin(next); err != nil {
+		return fmt.Errorf("pin program enlist: %w", plainErrno(err))
+	}
+	if err := os.Rename(next, p.enlistPath()); err != nil {
+		return fmt.Errorf("pin program enlist: %w", err)
+	}
+	return nil
+}
+
+// enlistPath names the program after the layout of the map that it writes.
+func (p *pins) enlistPath() string {
+	return filepath.Join(p.dir, fmt.Sprintf("enlist-v%d", pinnedLayouts["sensors"]))
+}
+
+// Enlist makes this process the sensor as far as an earlier run has left the means
+// to: it is known when it dies while it still loads. Where there are none, or of
+// another layout only, it does nothing.
+func Enlist(pinDir string) error {
+	p := &pins{dir: filepath.Join(pinDir, pinnedDir)}
+	prog, err := ebpf.LoadPinnedProgram(p.enlistPath(), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open pinned program enlist: %w", plainErrno(err))
+	}
+	defer prog.Close()
+	return runHere(prog)
+}
+
+// removeOthers removes what other versions have pinned.
+func (p *pins) removeOthers(tracepoints []string) error {
+	ours := []string{p.enlistPath()}
+	for name := range pinnedLayouts {
+		ours = append(ours, p.mapPath(name))
+	}
+	for _, tracepoint := range tracepoints {
+		ours = append(ours, p.linkPath(tracepoint))
+	}
+	_, err := removePins(p.parent, ours)
+	return err
+}
+
+// Pinned lists what the sensor has pinned in dir; nothing is fine.
+func Pinned(dir string) ([]string, error) {
+	pins, err := filepath.Glob(filepath.Join(dir, pinnedDir+"*", "*"))
+	if err != nil {
+		return nil, fmt.Errorf("list pins: %w", err)
+	}
+	return pins, nil
 }
 
 // RemovePins removes whatever the sensor has pinned in dir, whose programs are
-// detached with that, and the directory itself. One that is not there is fine.
-func RemovePins(dir string) error {
-	if err := removePins(dir, ""); err != nil {
-		return err
+// detached with that, and the directory itself. It returns what it removed.
+func RemovePins(dir string) (removed []string, err error) {
+	if removed, err = removePins(dir, nil); err != nil {
+		return removed, err
 	}
-	return remove(dir)
+	switch err := os.Remove(dir); {
+	case errors.Is(err, os.ErrNotExist):
+		return removed, nil
+	case err != nil:
+		return removed, fmt.Errorf("remove pin directory: %w", err)
+	}
+	return append(removed, dir), nil
 }
 
-// removePins removes the directories of all layouts but one. Only files of ours
-// are touched: the links first, so that no program counts into maps that are gone.
-func removePins(parent, except string) error {
-	dirs, err := filepath.Glob(filepath.Join(parent, oomPins+"*"))
+// removePins removes all pins but those to keep, and the directories left empty.
+func removePins(parent string, keep []string) (removed []string, err error) {
+	pins, err := Pinned(parent)
 	if err != nil {
-		return fmt.Errorf("list pins: %w", err)
+		return nil, err
 	}
-	for _, dir := range dirs {
-		if dir == except {
+	for _, pin := range pins {
+		if slices.Contains(keep, pin) {
 			continue
 		}
-		for _, name := range []string{linkPin, linkNextPin} {
-			if err := remove(filepath.Join(dir, name)); err != nil {
-				return err
-			}
+		if err := remove(pin); err != nil {
+			return removed, err
 		}
-		files, err := os.ReadDir(dir)
-		if err != nil {
-			return fmt.Errorf("list pins: %w", err)
-		}
-		for _, f := range files {
-			if err := remove(filepath.Join(dir, f.Name())); err != nil {
-				return err
-			}
+		removed = append(removed, pin)
+	}
+	dirs, err := filepath.Glob(filepath.Join(parent, pinnedDir+"*"))
+	if err != nil {
+		return removed, fmt.Errorf("list pins: %w", err)
+	}
+	for _, dir := range dirs {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			continue
 		}
 		if err := remove(dir); err != nil {
-			return err
+			return removed, err
 		}
+		removed = append(removed, dir)
 	}
-	return nil
+	return removed, nil
 }
 
 func remove(path string) error {

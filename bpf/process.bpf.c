@@ -16,10 +16,9 @@
 #include "attach.bpf.h"
 #include "event.bpf.h"
 #include "hist.bpf.h"
+#include "wait.bpf.h"
 #include <bpf/bpf_core_read.h>
 
-#define SIGKILL 9
-#define SIGNAL_GROUP_EXIT 0x00000004
 #define EEXIST 17
 
 /* Ancestors that are walked; more count as this many. */
@@ -230,14 +229,6 @@ static __always_inline bool leave_alive(struct cpu_processes *c, __u32 pid, __u6
 	if (deleted || (first && !known && young))
 		__sync_fetch_and_add(&c->alive, -1);
 	return first;
-}
-
-/* The status that wait(2) reports: of the group, or of its leader where no group exit was begun. */
-static __always_inline int wait_status(struct task_struct *t)
-{
-	if (BPF_CORE_READ(t, signal, flags) & SIGNAL_GROUP_EXIT)
-		return BPF_CORE_READ(t, signal, group_exit_code);
-	return BPF_CORE_READ(t, group_leader, exit_code);
 }
 
 static __always_inline __u32 exit_reason(struct task_struct *t, int status)

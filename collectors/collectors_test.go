@@ -137,7 +137,7 @@ func TestGroupShowsWhatItCan(t *testing.T) {
 	s := busy()
 	g := collectors.Group{
 		collectors.NewPacketDrops(fake[[]bpf.DropStat]{err: errFake}, attached),
-		collectors.NewOOMKills(s.oom),
+		collectors.NewOOMKills(s.oom, s.box),
 	}
 	all, err := g.Collect(t.Context())
 	if !errors.Is(err, errFake) || len(all) != 4 {

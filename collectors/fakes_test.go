@@ -7,6 +7,7 @@ import (
 
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/collectors"
+	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
@@ -46,6 +47,11 @@ func (f fakeUnpaired) ReadUnpaired() ([]bpf.UnpairedStat, error) { return f.valu
 type fakeLedger fake[[]bpf.LedgerStat]
 
 func (f fakeLedger) Ledger() ([]bpf.LedgerStat, error) { return f.value, f.err }
+
+// fakeBox knows how earlier runs ended.
+type fakeBox blackbox.Totals
+
+func (f fakeBox) Totals() blackbox.Totals { return blackbox.Totals(f) }
 
 type fakeReader bpf.EventStats
 

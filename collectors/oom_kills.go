@@ -26,11 +26,15 @@ type OOMSource interface {
 // OOMKills shows OOM kills. There is no created timestamp: the count may be older
 // than this run.
 type OOMKills struct {
-	source OOMSource
+	source  OOMSource
+	earlier TerminationSource
 }
 
-// NewOOMKills returns the collector.
-func NewOOMKills(source OOMSource) *OOMKills { return &OOMKills{source: source} }
+// NewOOMKills returns the collector. Kills of the sensor are those of earlier runs,
+// and earlier knows more of them than the probe where it cannot be pinned.
+func NewOOMKills(source OOMSource, earlier TerminationSource) *OOMKills {
+	return &OOMKills{source: source, earlier: earlier}
+}
 
 // Collect implements Collector. Combinations that never occurred are shown as 0.
 func (c *OOMKills) Collect(context.Context) ([]prometheus.Metric, error) {
@@ -45,7 +49,13 @@ func (c *OOMKills) Collect(context.Context) ([]prometheus.Metric, error) {
 			counts[kind{v, s}] = 0
 		}
 	}
+	for scope, n := range c.earlier.Totals().Kills {
+		counts[kind{"sensor", scope}] = n
+	}
 	for _, s := range stats {
+		if s.Victim == "sensor" {
+			continue
+		}
 		counts[kind{s.Victim, s.Scope}] += s.Count
 	}
 	all := make([]prometheus.Metric, 0, len(counts))

@@ -3,6 +3,7 @@ package collectors_test
 import (
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/collectors"
+	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/container"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
@@ -31,6 +32,7 @@ var (
 	_ collectors.ThrottlingSource      = procfs.FS{}
 	_ collectors.PressureSource        = procfs.FS{}
 	_ collectors.MappedSource          = collectors.SelfStatus{}
+	_ collectors.TerminationSource     = (*blackbox.Box)(nil)
 	_ collectors.LevelSource           = (*logging.Levels)(nil)
 	_ collectors.ExemplarSource        = (*collectors.Exemplars)(nil)
 	_ collectors.ContainerSource       = (*container.Containers)(nil)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/collectors"
+	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
@@ -22,6 +23,7 @@ type sources struct {
 	udp           fake[bpf.UDPStats]
 	drops         fake[[]bpf.DropStat]
 	oom           fake[[]bpf.OOMStat]
+	box           fakeBox
 	ledger        fakeLedger
 	reader        fakeReader
 	rings         fakeRings
@@ -91,6 +93,10 @@ func busy() sources {
 	s.udp.value.Flows[bpf.Outbound][bpf.Loopback] = bpf.ConnStat{Open: 1, Opened: 10, Closed: 9}
 	s.drops.value = []bpf.DropStat{{Reason: "no_socket", Count: 17}, {Reason: "netfilter_drop", Count: 18}}
 	s.oom.value = []bpf.OOMStat{{Victim: "other", Scope: "cgroup", Count: 2}}
+	s.box = fakeBox{
+		Ends:  map[string]blackbox.Tally{"oom_kill": {Count: 2, Last: attached}, "clean": {Count: 7, Last: attached}, "unknown": {Count: 1}},
+		Kills: map[string]uint64{"cgroup": 2},
+	}
 	s.ledger.value[event.ProcessExec] = bpf.LedgerStat{Point: event.ProcessExec, Attempted: 11, Submitted: 9, Dropped: 2}
 	s.reader = fakeReader{Read: 9, Undecodable: 1}
 	s.rings.value = []bpf.RingStat{{Ring: "events", SizeBytes: 8 << 20, UsedBytes: 4096, PeakBytes: 65536}}
@@ -142,7 +148,7 @@ func (s *sources) collectors() map[string]collectors.Collector {
 			TCP: s.tcp, TCPCreated: attached, UDP: s.udp, UDPCreated: attached, Exemplars: s.exemplars,
 		}),
 		"drops": collectors.NewPacketDrops(s.drops, attached),
-		"oom":   collectors.NewOOMKills(s.oom),
+		"oom":   collectors.Group{collectors.NewOOMKills(s.oom, s.box), collectors.NewTerminations(s.box)},
 		"pipeline": collectors.Group{
 			collectors.NewEvents(s.ledger, s.reader, attached),
 			collectors.NewEventTiming(s.pipeline),

@@ -178,6 +178,15 @@ func fakeSources(t testing.TB) Sources {
 			return Pipeline{
 				Probes: []PipelineProbe{{Probe: "tcp", Attached: true, Attach: "tp_btf"}},
 				Points: []PipelinePoint{{Point: "network/connect", Attempted: 5, Submitted: 4, Dropped: 1, Decoded: 4}},
+				BlackBox: BlackBox{
+					Pinned:       "/sys/fs/bpf/sonde/oom",
+					Terminations: []Termination{{Reason: "oom_kill", Count: 1, Last: time.Unix(1_700_000_000, 0).UTC()}, {Reason: "clean"}},
+					Ends: []SensorEnd{{
+						Reason: "oom_kill", Time: time.Unix(1_700_000_000, 0).UTC(), Since: time.Unix(1_600_000_000, 0).UTC(),
+						PID: 7, Signal: "SIGKILL", Detail: "cgroup out of memory",
+					}},
+					Kills: []OOMKill{{Time: time.Unix(1_700_000_000, 0).UTC(), Victim: "sensor", Scope: "cgroup", PID: 7, Comm: "sonde", Anon: 60 << 20, Usage: 64 << 20, Limit: 64 << 20}},
+				},
 			}
 		},
 		Sensor: func() Sensor {

@@ -37,6 +37,8 @@ func (c *call) pipeline() error {
 	// a list that is empty is [], not null
 	p.Probes, p.Rings, p.Points = notNil(p.Probes), notNil(p.Rings), notNil(p.Points)
 	p.Sessions, p.State = notNil(p.Sessions), notNil(p.State)
+	b := &p.BlackBox
+	b.Terminations, b.Ends, b.Kills = notNil(b.Terminations), notNil(b.Ends), notNil(b.Kills)
 	return c.answer(p)
 }
 

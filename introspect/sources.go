@@ -120,6 +120,7 @@ type Pipeline struct {
 	Canary   PipelineCanary    `json:"canary"`
 	Sessions []PipelineSession `json:"sessions"`
 	State    []PipelineTable   `json:"state"`
+	BlackBox BlackBox          `json:"black_box"`
 }
 
 // PipelineProbe is one probe.

@@ -97,10 +97,11 @@ func (p *probes) dropCollectors() collectors.Group {
 }
 
 func (p *probes) oomCollectors() collectors.Group {
-	if p.oom == nil {
-		return nil
+	all := collectors.Group{collectors.NewTerminations(p.box)}
+	if p.oom != nil {
+		all = append(all, collectors.NewOOMKills(p.oom, p.box))
 	}
-	return collectors.Group{collectors.NewOOMKills(p.oom)}
+	return all
 }
 
 func (p *probes) pipelineCollectors() collectors.Group {

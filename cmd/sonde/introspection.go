@@ -102,6 +102,7 @@ func (p *probes) pipelineState() introspect.Pipeline {
 			Table: t.Table, Entries: t.Entries, Max: t.Max, Evictions: t.Evictions, Drift: t.Drift,
 		})
 	}
+	out.BlackBox = p.blackBoxState()
 	return out
 }
 

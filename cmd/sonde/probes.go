@@ -13,6 +13,7 @@ import (
 
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/collectors"
+	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/logging"
@@ -52,6 +53,8 @@ type probes struct {
 	drops     *bpf.Drops
 	oom       *bpf.OOM
 
+	box *blackbox.Box
+
 	mu       sync.Mutex
 	statuses []bpf.ProbeStatus
 
@@ -90,7 +93,11 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 	if err := steps.Do("kernel", p.loadKernel); err != nil {
 		return nil, err
 	}
-	if err := p.attachAll(steps); err != nil {
+	err := p.attachAll(steps)
+	if err == nil {
+		err = steps.Do("black_box", p.beginBlackBox)
+	}
+	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.kernel.Loaded()
@@ -268,6 +275,9 @@ func (p *probes) Stop(ctx context.Context) error {
 	}
 	select {
 	case <-p.drained:
+		if p.oom != nil {
+			return p.oom.Retire()
+		}
 		return nil
 	case <-ctx.Done():
 		return failf(exitStop, "read the event ring to its end: %w", ctx.Err())

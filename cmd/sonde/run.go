@@ -48,7 +48,9 @@ func runAgent(ctx context.Context, s *settings, stderr io.Writer) int {
 	if err != nil {
 		err = errors.Join(err, a.configureLog(stderr, logging.Spec{}), a.printSteps(stderr))
 	} else {
-		err = errors.Join(a.live(ctx, stderr), a.release())
+		err = a.live(ctx, stderr)
+		a.endBlackBox(codeOf(err))
+		err = errors.Join(err, a.release())
 	}
 	a.supervisor.ended(err)
 	if err == nil {
@@ -139,6 +141,7 @@ func (a *agent) start(ctx context.Context) error {
 		{"preflight", a.preflight},
 		{"lock", a.takeLock},
 		{"state", a.makeStateDir},
+		{"enlist", a.enlist},
 		{"listen", a.listen},
 		{"introspect", a.listenIntrospection},
 	} {
@@ -276,6 +279,7 @@ func (a *agent) serve(ctx context.Context, signals *signals) error {
 	deadline, done := context.WithTimeout(context.WithoutCancel(ctx), a.settings.stopTimeout)
 	defer done()
 	stopErr := probes.Stop(deadline)
+	probes.logPins(a.log)
 	endHTTP()
 	return errors.Join(waitUntil(deadline, g.Wait), stopErr)
 }

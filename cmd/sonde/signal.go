@@ -41,7 +41,9 @@ func (a *agent) watchSignals(parent context.Context) (context.Context, *signals)
 			}
 			a.log.Warn("second signal: stopping at once", "signal", second.String())
 			_ = withdraw(a.settings.runDir, os.Getpid())
-			os.Exit(int(exitSignal) + int(second.(syscall.Signal)))
+			code := exitSignal + exitCode(second.(syscall.Signal))
+			a.endBlackBox(code)
+			os.Exit(int(code))
 		}
 	}()
 	return ctx, s

@@ -95,28 +95,45 @@ func startAgent(t *testing.T, flags ...string) *agent {
 // launch runs the sensor without waiting for anything.
 func launch(t *testing.T, flags ...string) *agent {
 	t.Helper()
+	dir := t.TempDir()
+	pins := fmt.Sprintf("/sys/fs/bpf/sonde-e2e-%d-%s", os.Getpid(), filepath.Base(dir))
+	t.Cleanup(func() { os.RemoveAll(pins) })
+	return launchIn(t, "", dir, pins, flags...)
+}
+
+// again runs the sensor once more, in the directories of one that has ended and
+// in a cgroup, if one is named, and waits until it is ready.
+func (a *agent) again(t *testing.T, cgroup string, flags ...string) *agent {
+	t.Helper()
+	next := launchIn(t, cgroup, a.dir, a.pins, flags...)
+	next.waitReady(t)
+	return next
+}
+
+// launchIn runs the sensor in directories and a cgroup that are given.
+func launchIn(t *testing.T, cgroup, dir, pins string, flags ...string) *agent {
+	t.Helper()
 	testenv.Root(t)
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{dir: t.TempDir(), log: &lockedBuffer{}}
-	a.pins = fmt.Sprintf("/sys/fs/bpf/sonde-e2e-%d-%s", os.Getpid(), filepath.Base(a.dir))
+	a := &agent{dir: dir, pins: pins, log: &lockedBuffer{}}
 	args := append([]string{
 		"run", "--web.listen-address=127.0.0.1:0", "--run.dir=" + a.dir, "--state.dir=" + filepath.Join(a.dir, "state"),
 		"--bpf.pin-dir=" + a.pins,
 	}, flags...)
 	a.cmd = exec.Command(path, args...)
+	if cgroup != "" {
+		a.cmd = act(t, "join", append([]string{filepath.Join(cgroup, "cgroup.procs"), path}, args...)...)
+	}
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
-	a.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=")
+	a.cmd.Env = append(a.cmd.Environ(), "NOTIFY_SOCKET=")
 	a.started = time.Now()
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		a.stop(t)
-		os.RemoveAll(a.pins)
-	})
+	t.Cleanup(func() { a.stop(t) })
 	return a
 }
 
@@ -147,8 +164,11 @@ func (a *agent) discover() string {
 	if err != nil {
 		return ""
 	}
-	var d struct{ Addresses map[string][]string }
-	if err := json.Unmarshal(data, &d); err != nil || len(d.Addresses["metrics"]) == 0 {
+	var d struct {
+		PID       int
+		Addresses map[string][]string
+	}
+	if err := json.Unmarshal(data, &d); err != nil || d.PID != a.cmd.Process.Pid || len(d.Addresses["metrics"]) == 0 {
 		return ""
 	}
 	return strings.TrimPrefix(d.Addresses["metrics"][0], "http://")

@@ -20,15 +20,17 @@ import (
 var acts = map[string]func() error{
 	"sleep-calls":      sleepCalls,
 	"fork-storm":       forkStorm,
+	"join":             join,
+	"eat":              eat,
 	"nothing":          func() error { return nil },
 	"listen":           listen,
 	"exec-from-thread": execFromThread,
 }
 
 // act prepares a child for one workload.
-func act(t *testing.T, name string) *exec.Cmd {
+func act(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), "SONDE_E2E_ACT="+name)
 	cmd.Stderr = os.Stderr
 	return cmd

@@ -23,6 +23,7 @@ var layers = map[string]int{
 	"internal/config":    1,
 	"internal/gvisor":    1,
 	"internal/metric":    1,
+	"internal/blackbox":  2,
 	"internal/container": 2,
 	"internal/profile":   2,
 	"internal/stream":    2,
