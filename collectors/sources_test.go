@@ -5,6 +5,7 @@ import (
 	"github.com/sonde-ebpf/sonde/collectors"
 	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/container"
+	"github.com/sonde-ebpf/sonde/internal/gvisor"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/stream"
@@ -35,5 +36,6 @@ var (
 	_ collectors.TerminationSource     = (*blackbox.Box)(nil)
 	_ collectors.LevelSource           = (*logging.Levels)(nil)
 	_ collectors.ExemplarSource        = (*collectors.Exemplars)(nil)
+	_ collectors.GVisorSource          = (*gvisor.Receiver)(nil)
 	_ collectors.ContainerSource       = (*container.Containers)(nil)
 )

@@ -39,11 +39,12 @@ type sources struct {
 	containers    fakeContainers
 	state         fakeState
 	exemplars     *collectors.Exemplars
+	gvisor        fakeGVisor
 }
 
 // idle is a sensor that has just started: nothing has happened yet.
 func idle() sources {
-	s := sources{exemplars: collectors.NewExemplars("node-1"), containers: idleContainers(), state: idleState()}
+	s := sources{exemplars: collectors.NewExemplars("node-1"), containers: idleContainers(), state: idleState(), gvisor: idleGVisor()}
 	for _, p := range event.AllPoints() {
 		s.ledger.value = append(s.ledger.value, bpf.LedgerStat{Point: p})
 	}
@@ -131,6 +132,7 @@ func busy() sources {
 	s.limit.value = 5
 	s.containers = busyContainers()
 	s.state = busyState()
+	s.gvisor = busyGVisor()
 	return s
 }
 
@@ -170,6 +172,7 @@ func (s *sources) collectors() map[string]collectors.Collector {
 		"config":     collectors.NewConfig(fakeConfig{}),
 		"containers": collectors.NewContainers(s.containers),
 		"state":      collectors.NewState(s.state, s.containers, s.state),
+		"gvisor":     collectors.NewGVisor(s.gvisor, attached),
 		"series":     collectors.SeriesLimited{collectors.SyscallLimit(s.limit)},
 	}
 }

@@ -187,6 +187,13 @@ func fakeSources(t testing.TB) Sources {
 					}},
 					Kills: []OOMKill{{Time: time.Unix(1_700_000_000, 0).UTC(), Victim: "sensor", Scope: "cgroup", PID: 7, Comm: "sonde", Anon: 60 << 20, Usage: 64 << 20, Limit: 64 << 20}},
 				},
+				GVisor: &PipelineGVisor{
+					Endpoint: "/run/sonde/gvisor.sock", Dropped: 3, Malformed: map[string]uint64{"header": 1}, Rejected: map[string]uint64{"timeout": 2},
+					Connections: []PipelineSandbox{
+						{Sandbox: "0123456789ab", Peer: "runsc, uid 0, pid 77", Since: wall(1), LastMessage: wall(2), Messages: 9, Malformed: 1, Dropped: 3},
+						{Peer: "uid 0, pid 78", Since: wall(1), Silent: true},
+					},
+				},
 			}
 		},
 		Sensor: func() Sensor {

@@ -39,6 +39,9 @@ func (c *call) pipeline() error {
 	p.Sessions, p.State = notNil(p.Sessions), notNil(p.State)
 	b := &p.BlackBox
 	b.Terminations, b.Ends, b.Kills = notNil(b.Terminations), notNil(b.Ends), notNil(b.Kills)
+	if p.GVisor != nil {
+		p.GVisor.Connections, p.GVisor.Orphans = notNil(p.GVisor.Connections), notNil(p.GVisor.Orphans)
+	}
 	return c.answer(p)
 }
 

@@ -121,6 +121,7 @@ type Pipeline struct {
 	Sessions []PipelineSession `json:"sessions"`
 	State    []PipelineTable   `json:"state"`
 	BlackBox BlackBox          `json:"black_box"`
+	GVisor   *PipelineGVisor   `json:"gvisor,omitempty"` // nil where none are received
 }
 
 // PipelineProbe is one probe.

@@ -56,7 +56,7 @@ func (a *agent) sources() introspect.Sources {
 		Connections: p.model.store, Endpoints: p.model.store, Processes: p.model.store,
 		Containers: containerList{p.model.containers},
 		Runtime:    runtimeConfig{a},
-		Pipeline:   p.pipelineState,
+		Pipeline:   func() introspect.Pipeline { return a.pipelineState(p) },
 		Sensor:     a.sensor,
 		Levels:     a.levels,
 		Wall:       p.model.wall,
@@ -79,6 +79,13 @@ func (a *agent) readiness() introspect.Readiness {
 }
 
 // pipelineState is the way of the events, in the metrics' own numbers.
+func (a *agent) pipelineState(p *probes) introspect.Pipeline {
+	out := p.pipelineState()
+	out.GVisor = a.gvisorState()
+	return out
+}
+
+// pipelineState is the part of it that begins in the kernel.
 func (p *probes) pipelineState() introspect.Pipeline {
 	var out introspect.Pipeline
 	for _, s := range p.Probes() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sonde-ebpf/sonde/exporter"
 	"github.com/sonde-ebpf/sonde/internal/config"
+	"github.com/sonde-ebpf/sonde/internal/gvisor"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
@@ -37,6 +38,7 @@ type agent struct {
 	exporter   *exporter.Exporter
 	introspect *introspect.Server // nil if it is off
 	pusher     *exporter.Pusher   // nil without --push.url
+	gvisor     *gvisor.Receiver   // nil without --gvisor.endpoint
 	probes     atomic.Pointer[probes]
 }
 
@@ -144,6 +146,7 @@ func (a *agent) start(ctx context.Context) error {
 		{"enlist", a.enlist},
 		{"listen", a.listen},
 		{"introspect", a.listenIntrospection},
+		{"gvisor", a.listenGVisor},
 	} {
 		if err := a.steps.Do(step.name, step.do); err != nil {
 			return err
@@ -269,6 +272,9 @@ func (a *agent) serve(ctx context.Context, signals *signals) error {
 	if a.pusher != nil {
 		g.Go(func() error { return a.pusher.Run(outlive) })
 	}
+	if a.gvisor != nil {
+		g.Go(func() error { return a.gvisor.Run(work) })
+	}
 	g.Go(func() error { return a.reload(work, signals.hangup) })
 	a.supervisor.ready(fmt.Sprintf("serving on %v", a.exporter.Addresses()))
 	a.log.Info("ready", "metrics", a.metricsURL(), "took", time.Since(a.started).Round(time.Millisecond).String())
@@ -330,6 +336,9 @@ func (a *agent) release() error {
 	var errs []error
 	if a.introspect != nil {
 		errs = append(errs, closed(a.introspect.Close()))
+	}
+	if a.gvisor != nil {
+		errs = append(errs, closed(a.gvisor.Close()))
 	}
 	if p := a.probes.Load(); p != nil {
 		errs = append(errs, p.Close())

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/sonde-ebpf/sonde/internal/config"
+	"github.com/sonde-ebpf/sonde/internal/gvisor"
 )
 
 // settings are the flags of run and check that have no key in the configuration
@@ -41,6 +42,8 @@ type settings struct {
 	collectorsDisableDefaults bool
 
 	push pushSettings
+
+	gvisorEndpoint string
 
 	table []*setting
 }
@@ -103,6 +106,8 @@ func (s *settings) flags() []*setting {
 		{name: "push.password-file", set: text(&s.push.passwordFile), help: "File with the password that goes with --push.username."},
 		{name: "push.bearer-token-file", set: text(&s.push.bearerTokenFile), help: "File with a bearer token for pushes."},
 		{name: "push.headers-file", set: text(&s.push.headersFile), help: "File with HTTP headers for pushes, one \"Name: value\" a line."},
+		{name: "gvisor.endpoint", set: checked(&s.gvisorEndpoint, checkEndpoint),
+			help: "Socket on which gVisor's sandboxes are received, such as /run/sonde/gvisor.sock. Root alone may connect. Empty: none are."},
 		{name: "state.dir", preset: one("/var/lib/sonde"), set: checked(&s.stateDir, checkAbsolute),
 			help: "Directory for what must survive a restart."},
 		{name: "bpf.pin-dir", preset: one("/sys/fs/bpf/sonde"), set: checked(&s.pinDir, checkAbsolute),
@@ -251,6 +256,16 @@ func checkAbsolute(path string) error {
 		return errors.New("write an absolute path")
 	}
 	return nil
+}
+
+func checkEndpoint(path string) error {
+	switch {
+	case path == "":
+		return nil
+	case len(path) > gvisor.MaxPath:
+		return fmt.Errorf("a socket's path has %d bytes at most", gvisor.MaxPath)
+	}
+	return checkAbsolute(path)
 }
 
 func checkURL(text string) error {
