@@ -39,8 +39,9 @@ type Options struct {
 	// Attach forces one attach kind (AttachTpBTF, AttachRawTp); "" tries both.
 	Attach string
 
-	preemptible bool       // test: as on kernels that run tracepoints preemptible
-	cache       *btf.Cache // test: shared, because decoding takes most of a test's time
+	preemptible     bool       // test: as on kernels that run tracepoints preemptible
+	refuseIterators bool       // test: as where iterators over tasks and files are refused
+	cache           *btf.Cache // test: shared, because decoding takes most of a test's time
 }
 
 // Kernel owns what the probes share. Create it with Load, close it last. Its

@@ -23,6 +23,7 @@ var acts = map[string]func() error{
 	"sleep":   actSleep,
 	"storm":   actStorm,
 	"threads": actThreads,
+	"udpsend": actSendUDP,
 }
 
 func TestMain(m *testing.M) {

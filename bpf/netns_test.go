@@ -174,4 +174,6 @@ func bindTo(tb testing.TB, fd int, to unix.Sockaddr) {
 	must(tb, "bind", unix.Bind(fd, &unix.SockaddrInet6{Addr: sa.Addr}))
 }
 
-func uintptrOf[T any](v *T) uintptr { return uintptr(unsafe.Pointer(v)) }
+func ptrOf[T any](v *T) unsafe.Pointer { return unsafe.Pointer(v) }
+
+func uintptrOf[T any](v *T) uintptr { return uintptr(ptrOf(v)) }

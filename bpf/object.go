@@ -27,6 +27,9 @@ type blueprint struct {
 	// tracepoints in the order in which they attach. Every one has two
 	// programs in the object, <tracepoint>_btf and <tracepoint>_raw.
 	tracepoints []string
+	// optional are programs that the object is loaded without where this kernel
+	// does not accept it with them.
+	optional []string
 	// reuse are maps of an earlier run that take the place of the object's own.
 	reuse map[string]*ebpf.Map
 	// configure sets sizes and constants that depend on the kind of attachment.
@@ -39,7 +42,9 @@ type object struct {
 	kind  string
 	coll  *ebpf.Collection
 	own   []string // names of the maps that are not shared
-	links []link.Link
+	// refused says why the optional programs are missing; nil if they are there.
+	refused error
+	links   []link.Link
 	// iterators are read, not attached: they live until the object is closed, so
 	// that counts can be read after the end of counting.
 	iterators []*link.Iter
@@ -55,8 +60,26 @@ func programFor(tracepoint, kind string) string {
 	return tracepoint + "_raw"
 }
 
-// load tries the attach kinds in order until the kernel accepts the object.
+// load loads an object, without its optional programs where the kernel refuses it
+// with them: the object then says why.
 func (k *Kernel) load(b blueprint) (*object, error) {
+	o, err := k.loadWhole(b)
+	if err == nil || len(b.optional) == 0 {
+		return o, err
+	}
+	b.spec = b.spec.Copy()
+	for _, name := range b.optional {
+		delete(b.spec.Programs, name)
+	}
+	if less, e := k.loadWhole(b); e == nil {
+		less.refused = err
+		return less, nil
+	}
+	return nil, err
+}
+
+// loadWhole tries the attach kinds in order until the kernel accepts the object.
+func (k *Kernel) loadWhole(b blueprint) (*object, error) {
 	var faults []error
 	for _, kind := range k.kinds() {
 		o, err := k.loadAs(b, kind)
@@ -92,6 +115,9 @@ func (k *Kernel) loadAs(b blueprint, kind string) (*object, error) {
 	}
 	o := &object{probe: b.probe, kind: kind, targets: map[string]string{}}
 	for name, prog := range spec.Programs {
+		if k.opts.refuseIterators && prog.AttachType == ebpf.AttachTraceIter && prog.AttachTo != "bpf_map_elem" {
+			prog.AttachTo = "nothing_of_that_name"
+		}
 		o.targets[name] = prog.AttachTo
 	}
 	opts := ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{}, Cache: k.cache}

@@ -22,7 +22,6 @@ type ProcessesOptions struct {
 	ProcFS string
 
 	noGroupDead bool // test: as on kernels whose sched_process_exit has no group_dead
-	noIterator  bool // test: as where task iterators are refused
 }
 
 // Processes counts forks, execs and ends of processes, and how many there are.
@@ -61,7 +60,8 @@ func makeProcesses(k *Kernel, opts ProcessesOptions) (*Processes, error) {
 	}
 	order := []string{"sched_process_exit", "sched_process_exec", "sched_process_fork"}
 	p := &Processes{}
-	if p.obj, err = loadSeeding(k, blueprint{probe: "process", spec: spec, tracepoints: order}); err != nil {
+	b := blueprint{probe: "process", spec: spec, tracepoints: order, optional: []string{"seed", "survey"}}
+	if p.obj, err = k.load(b); err != nil {
 		return nil, err
 	}
 	if p.counts, err = openCounters[processCpuProcesses](p.obj, "counts"); err != nil {
@@ -95,26 +95,7 @@ func processSpec(k *Kernel, opts ProcessesOptions) (*ebpf.CollectionSpec, error)
 		opts.Max = DefaultMaxProcesses
 	}
 	spec.Maps["alive"].MaxEntries = opts.Max
-	if opts.noIterator {
-		delete(spec.Programs, "seed")
-		delete(spec.Programs, "survey")
-	}
 	return spec, nil
-}
-
-// loadSeeding loads the object with its iterators, or without where the kernel
-// refuses that.
-func loadSeeding(k *Kernel, b blueprint) (*object, error) {
-	o, err := k.load(b)
-	if err == nil || b.spec.Programs["seed"] == nil {
-		return o, err
-	}
-	delete(b.spec.Programs, "seed")
-	delete(b.spec.Programs, "survey")
-	if o, less := k.load(b); less == nil {
-		return o, nil
-	}
-	return nil, err
 }
 
 // Status tells how the probe is attached and what it cannot see.

@@ -42,7 +42,7 @@ func (p *Processes) seed(k *Kernel, root string) error {
 func (p *Processes) seedByIterator() error {
 	prog := p.obj.coll.Programs["seed"]
 	if prog == nil {
-		return fmt.Errorf("load task iterator: %w", ebpf.ErrNotSupported)
+		return p.obj.refused
 	}
 	if err := runIterator(prog); err != nil {
 		return fmt.Errorf("iterate tasks: %w", err)

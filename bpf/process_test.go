@@ -378,7 +378,7 @@ func TestLiveProcesses(t *testing.T) {
 		}
 	}
 	eachLastThread(t, run)
-	t.Run("no iterator", func(t *testing.T) { run(t, newKernel(t, Options{}), ProcessesOptions{noIterator: true}) })
+	t.Run("no iterator", func(t *testing.T) { run(t, newKernel(t, Options{refuseIterators: true}), ProcessesOptions{}) })
 	// Processes beyond the map's bound stay in the gauge: those from before would not, so none is seeded.
 }
 

@@ -115,7 +115,8 @@ type TCPStats struct {
 
 // UDPStats is what the udp probe counts.
 type UDPStats struct {
-	Flows [Directions][Peers]ConnStat
+	Flows     [Directions][Peers]ConnStat
+	Endpoints uint64 // gauge: sockets with a port and without a peer
 }
 
 // DropStat counts packets freed with one drop reason.

@@ -25,9 +25,10 @@ type SocketRecord struct {
 	Listen  bool
 }
 
-// maxSurveyed bounds what a survey remembers, about 64 bytes for each socket. A
-// socket beyond it comes once for each descriptor, with any of its holders.
-const maxSurveyed = 262144
+// minSurveyed is the least number of sockets that a survey remembers, about 64 bytes
+// each; it remembers as many as the probe follows. A socket beyond that comes once for
+// each descriptor, with any of its holders.
+const minSurveyed = 1024
 
 // Survey yields the listening TCP sockets and the established connections of all
 // network namespaces, each once, in no order. It walks over the descriptors of all
@@ -36,7 +37,7 @@ const maxSurveyed = 262144
 // called also where an error is returned. A kernel without iterators over maps
 // leaves out what nobody holds.
 func (t *TCP) Survey(yield func(SocketRecord)) error {
-	s := newSurvey(yield)
+	s := newSurvey(yield, t.opts)
 	held := link.IterOptions{Program: t.obj.coll.Programs["survey_held"]}
 	if err := eachRecord(held, s.take); err != nil {
 		return fmt.Errorf("survey descriptors: %w", err)
@@ -79,22 +80,22 @@ func eachRecord[T any](opts link.IterOptions, take func(*T)) error {
 // survey makes one record per socket out of one per descriptor. A record that says
 // all is handed out at once; another one waits for a better, until the end.
 type survey struct {
-	yield     func(SocketRecord)
-	max       int
-	done      map[uint64]struct{} // by cookie
-	waiting   map[uint64]tcpSocketRecord
-	listening map[tcpPort]struct{}
+	yield             func(SocketRecord)
+	max, maxListening int
+	done              map[uint64]struct{} // by cookie
+	waiting           map[uint64]tcpSocketRecord
+	listening         map[tcpPort]struct{}
 }
 
-func newSurvey(yield func(SocketRecord)) *survey {
+func newSurvey(yield func(SocketRecord), o TCPOptions) *survey {
 	return &survey{
-		yield: yield, max: maxSurveyed,
+		yield: yield, max: max(int(o.MaxSockets), minSurveyed), maxListening: int(o.MaxListeners),
 		done: map[uint64]struct{}{}, waiting: map[uint64]tcpSocketRecord{}, listening: map[tcpPort]struct{}{},
 	}
 }
 
 func (s *survey) take(r *tcpSocketRecord) {
-	if r.Listen != 0 && len(s.listening) < s.max {
+	if r.Listen != 0 && len(s.listening) < s.maxListening {
 		s.listening[portOfRecord(r)] = struct{}{}
 	}
 	if _, done := s.done[r.Conn.Cookie]; done {

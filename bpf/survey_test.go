@@ -242,7 +242,7 @@ func TestSurveyKeepsOnePerSocket(t *testing.T) {
 		PID    uint32
 	}
 	var got []found
-	s := newSurvey(func(r SocketRecord) { got = append(got, found{r.Conn.Cookie, r.Process.PID}) })
+	s := newSurvey(func(r SocketRecord) { got = append(got, found{r.Conn.Cookie, r.Process.PID}) }, TCPOptions{})
 	s.max = 2
 	for _, r := range []*tcpSocketRecord{
 		record(1, 10, 0), record(1, 10, 1), record(1, 10, 1), // the owner comes second

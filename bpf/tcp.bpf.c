@@ -32,8 +32,7 @@
 #define SOCK_DONE 1 /* bit of skc_flags: the peer's FIN has been taken in */
 
 enum {
-	TCP_ESTABLISHED = 1,
-	TCP_SYN_SENT,
+	TCP_SYN_SENT = TCP_ESTABLISHED + 1,
 	TCP_SYN_RECV,
 	TCP_FIN_WAIT1,
 	TCP_FIN_WAIT2,
@@ -285,22 +284,6 @@ static __always_inline void add_delta(__u64 *word, __u64 now, __u64 old, __u64 *
 
 /* ---- events ---- */
 
-/* The owner as far as the entry knows it; all of it where the owner is running. */
-static __always_inline void fill_owner(struct process_id *p, struct tracked *t)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-
-	if (t->owner_pid == BPF_CORE_READ(task, tgid) &&
-	    t->owner_start_ns == BPF_CORE_READ(task, group_leader, start_boottime)) {
-		fill_process(p, task);
-		return;
-	}
-	__builtin_memset(p, 0, sizeof(*p));
-	p->start_ns = t->owner_start_ns;
-	p->cgroup_id = t->owner_cgroup;
-	p->pid = t->owner_pid;
-}
-
 static __always_inline void fill_addresses(struct conn_event *e, struct sock *sk, bool listener)
 {
 	struct address a;
@@ -352,7 +335,7 @@ static __noinline void emit(enum point point, struct sock *sk, struct tracked *t
 	e = event_reserve(point, sizeof(*e));
 	if (!e)
 		return;
-	fill_owner(&e->h.process, t);
+	fill_owner(&e->h.process, t->owner_pid, t->owner_start_ns, t->owner_cgroup);
 	fill_socket(e, sk, t);
 	e->sent = sent;
 	e->received = received;
@@ -726,7 +709,7 @@ struct port {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 16384); /* set by the loader */
 	__type(key, struct port);
 	__type(value, __u8);
 } listening SEC(".maps");

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -21,10 +22,18 @@ import (
 // UpdateFailures. Failed attempts are counted regardless.
 const DefaultMaxSockets = 65536
 
+// DefaultMaxListeners bounds the map of listening ports while connections are seeded:
+// 88 bytes of kernel memory for each (48 head, 16 key, 8 value, 16 bucket) until that
+// is done. Connections at a port that found it full are taken for outbound.
+const DefaultMaxListeners = 16384
+
 // TCPOptions configures the tcp probe.
 type TCPOptions struct {
 	// MaxSockets is the size of the map of sockets, 0 for DefaultMaxSockets.
 	MaxSockets uint32
+	// MaxListeners bounds the ports that are known to be listened at where the roles
+	// of older connections are told by them, 0 for DefaultMaxListeners.
+	MaxListeners uint32
 }
 
 // TCP counts and times the TCP connections of all network namespaces. It is
@@ -37,6 +46,7 @@ type TCPOptions struct {
 // packets without a socket are counted from kernel 6.10 on.
 type TCP struct {
 	obj      *object
+	opts     TCPOptions
 	degraded []string
 
 	mu     sync.Mutex // guards what follows
@@ -74,11 +84,13 @@ func NewTCP(k *Kernel, opts TCPOptions) (*TCP, error) {
 }
 
 func makeTCP(k *Kernel, opts TCPOptions) (*TCP, error) {
+	opts.MaxSockets = cmp.Or(opts.MaxSockets, DefaultMaxSockets)
+	opts.MaxListeners = cmp.Or(opts.MaxListeners, DefaultMaxListeners)
 	spec, err := tcpSpec(k, opts)
 	if err != nil {
 		return nil, err
 	}
-	t := &TCP{}
+	t := &TCP{opts: opts}
 	programs := append([]string{"connect_exit", "listen_exit", "accept_exit"}, tcpTracepoints...)
 	if t.obj, err = k.load(blueprint{probe: "tcp", spec: spec, tracepoints: programs}); err != nil {
 		return nil, err
@@ -103,10 +115,8 @@ func tcpSpec(k *Kernel, opts TCPOptions) (*ebpf.CollectionSpec, error) {
 	if err := sizeCounters(spec, "counts"); err != nil {
 		return nil, err
 	}
-	if opts.MaxSockets == 0 {
-		opts.MaxSockets = DefaultMaxSockets
-	}
 	spec.Maps["sockets"].MaxEntries = opts.MaxSockets
+	spec.Maps["listening"].MaxEntries = opts.MaxListeners
 	args, err := k.tracepointArgs("tcp_retransmit_skb")
 	if err != nil {
 		return nil, err

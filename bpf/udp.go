@@ -15,17 +15,22 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type cpu_udp udp udp.bpf.c -- -Iheaders
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type cpu_udp -type flow_key -type flow -type entry -type address udp udp.bpf.c -- -Iheaders
 
 // AttachCgroupSkb is how the udp probe attaches, as probe_info's label "attach" shows it.
 const AttachCgroupSkb = "cgroup_skb"
 
-// DefaultMaxFlows bounds the map of UDP flows. A flow takes 112 bytes of kernel
-// memory (48 head, 32 key, 16 value, 16 bucket), and half as many releases of
-// sockets 80 bytes each: 152 bytes for each flow of the bound, 9.5 MiB in all. A
-// flow that finds the map full is not counted, but in the map's UpdateFailures,
-// once per datagram.
+// DefaultMaxFlows bounds the map of UDP flows. A flow takes 160 bytes of kernel
+// memory (48 head, 32 key, 64 value, 16 bucket), 10 MiB in all. A flow that finds the
+// map full is not counted, but in the map's UpdateFailures, once per datagram.
 const DefaultMaxFlows = 65536
+
+// DefaultMaxUDPSockets bounds the map of UDP sockets: those that are bound and those
+// that have flows. A socket takes 120 bytes of kernel memory (48 head, 8 key, 48
+// value, 16 bucket), 3.75 MiB in all. One that finds the map full is no endpoint, its
+// flows have no owner and are closed when they are idle; the map's UpdateFailures
+// counts it once for each try.
+const DefaultMaxUDPSockets = 32768
 
 // DefaultFlowIdle is how long a flow without a datagram stays open.
 const DefaultFlowIdle = time.Minute
@@ -37,29 +42,35 @@ const sweepInterval = 5 * time.Second
 type UDPOptions struct {
 	// MaxFlows is the size of the map of flows, 0 for DefaultMaxFlows.
 	MaxFlows uint32
+	// MaxSockets is the size of the map of sockets, 0 for DefaultMaxUDPSockets.
+	MaxSockets uint32
 	// CgroupPath is where the root of cgroup v2 is mounted; "" looks for it.
 	CgroupPath string
 	// Idle closes flows without a datagram, 0 for DefaultFlowIdle.
 	Idle time.Duration
 }
 
-// UDP counts the UDP flows of all sockets under the root of cgroup v2. It is
-// safe for concurrent use.
+// UDP counts the UDP flows of all sockets under the root of cgroup v2, and the
+// endpoints: sockets that have a port and no peer of their own. It is safe for
+// concurrent use.
+//
+// A socket that connects stops being an endpoint, one that disconnects becomes one
+// again; this is found out and told in the next sweep. A socket that has got a port by
+// a send that failed is found by the next survey.
 type UDP struct {
 	obj      *object
 	degraded []string
 
 	mu     sync.Mutex // guards what follows
 	counts *counters[udpCpuUdp]
-	number uint64                // of the sweep
-	sweeps map[string]*link.Iter // by program, in the order of sweepPrograms
+	sweeps map[string]*link.Iter // by program
 }
 
-// sweepPrograms run in this order: the releases that a sweep has seen are
-// forgotten only after it.
-var sweepPrograms = []string{"sweep_flows", "sweep_released"}
+// sweepPrograms run in this order: flows end with their sockets.
+var sweepPrograms = []string{"sweep_sockets", "sweep_flows"}
 
-// NewUDP loads the probe and attaches it at the root of cgroup v2.
+// NewUDP loads the probe, attaches it at the root of cgroup v2, and finds the sockets
+// that are there already.
 func NewUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
 	return construct(k, func() (*UDP, error) { return makeUDP(k, opts) })
 }
@@ -77,7 +88,7 @@ func makeUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
 		return nil, err
 	}
 	u := &UDP{sweeps: map[string]*link.Iter{}}
-	if u.obj, err = k.load(blueprint{probe: "udp", spec: spec}); err != nil {
+	if u.obj, err = k.load(blueprint{probe: "udp", spec: spec, optional: []string{"seed"}}); err != nil {
 		return nil, err
 	}
 	if u.counts, err = openCounters[udpCpuUdp](u.obj, "counts"); err != nil {
@@ -100,11 +111,14 @@ func udpSpec(opts UDPOptions) (*ebpf.CollectionSpec, error) {
 	if opts.MaxFlows == 0 {
 		opts.MaxFlows = DefaultMaxFlows
 	}
+	if opts.MaxSockets == 0 {
+		opts.MaxSockets = DefaultMaxUDPSockets
+	}
 	if opts.Idle == 0 {
 		opts.Idle = DefaultFlowIdle
 	}
 	spec.Maps["flows"].MaxEntries = opts.MaxFlows
-	spec.Maps["released"].MaxEntries = max(opts.MaxFlows/2, 1)
+	spec.Maps["sockets"].MaxEntries = opts.MaxSockets
 	if err := spec.Variables["idle_ns"].Set(uint64(opts.Idle)); err != nil {
 		return nil, fmt.Errorf("set idle_ns: %w", err)
 	}
@@ -125,29 +139,64 @@ func (u *UDP) openSweeps() error {
 	return nil
 }
 
-// attach attaches the releases first, so that no flow opens whose end is not
-// seen. Where the kernel has no such hook, flows end when they are idle.
+// attach attaches the ends before the beginnings, so that no socket and no flow
+// begins whose end is not seen. What was there before is found in between: after the
+// beginnings of sockets, so that none is missed, and before datagrams are seen, so that
+// none of those opens a flow that is older.
 func (u *UDP) attach(root string) error {
 	programs := []struct {
-		name     string
-		at       ebpf.AttachType
-		optional bool
+		name    string
+		at      ebpf.AttachType
+		without string // what is missing without it; "" where nothing works then
 	}{
-		{"udp_release", ebpf.AttachCgroupInetSockRelease, true},
-		{"udp_ingress", ebpf.AttachCGroupInetIngress, false},
-		{"udp_egress", ebpf.AttachCGroupInetEgress, false},
+		{"udp_release", ebpf.AttachCgroupInetSockRelease, "sockets are found released by the next sweep only"},
+		{"udp_bind4", ebpf.AttachCGroupInet4PostBind, "bound sockets are known from their first datagram"},
+		{"udp_bind6", ebpf.AttachCGroupInet6PostBind, "bound sockets are known from their first datagram"},
+		{"udp_ingress", ebpf.AttachCGroupInetIngress, ""},
+		{"udp_egress", ebpf.AttachCGroupInetEgress, ""},
 	}
 	for _, p := range programs {
+		if p.name == "udp_ingress" {
+			u.seed()
+		}
 		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: p.at, Program: u.obj.coll.Programs[p.name]})
 		switch {
 		case err == nil:
 			u.obj.links = append(u.obj.links, l)
-		case p.optional:
-			u.degraded = append(u.degraded, fmt.Sprintf("flows are closed when idle only: attach %s at %s: %v", p.name, root, plainErrno(err)))
+		case p.without != "":
+			u.degrade(p.without, fmt.Errorf("attach %s at %s: %w", p.name, root, plainErrno(err)))
 		default:
 			u.obj.detach()
 			return fmt.Errorf("attach %s at %s: %w", p.name, root, plainErrno(err))
 		}
+	}
+	return nil
+}
+
+func (u *UDP) degrade(what string, err error) {
+	u.degraded = append(u.degraded, fmt.Sprintf("%s: %v", what, err))
+}
+
+// seed enters the sockets that were there before the probe, and the flows of those
+// that are connected: they are in the gauges, never in opened or closed.
+func (u *UDP) seed() {
+	if err := u.iterate(true); err != nil {
+		u.degrade("sockets are only known from their first bind or datagram", err)
+	}
+}
+
+// iterate enters the sockets that tasks hold and that are not known, and with flows
+// also the flows of those that are connected.
+func (u *UDP) iterate(flows bool) error {
+	prog := u.obj.coll.Programs["seed"]
+	if prog == nil {
+		return u.obj.refused
+	}
+	if err := u.obj.coll.Variables["seed_flows"].Set(flows); err != nil {
+		return fmt.Errorf("set seed_flows: %w", err)
+	}
+	if err := runIterator(prog); err != nil {
+		return fmt.Errorf("iterate files: %w", err)
 	}
 	return nil
 }
@@ -204,11 +253,10 @@ func (u *UDP) Run(ctx context.Context) error {
 	}
 }
 
-// sweep runs in the kernel over all flows. The caller holds mu.
+// sweep looks in the kernel at all sockets and flows. The caller holds mu.
 func (u *UDP) sweep() error {
-	u.number++
-	if err := u.obj.coll.Variables["sweep"].Set(u.number); err != nil {
-		return fmt.Errorf("set sweep: %w", err)
+	if err := u.obj.coll.Variables["endpoints"].Set(uint64(0)); err != nil {
+		return fmt.Errorf("set endpoints: %w", err)
 	}
 	for _, name := range sweepPrograms {
 		if err := drainIterator(u.sweeps[name]); err != nil {
@@ -238,7 +286,7 @@ func (u *UDP) Status() ProbeStatus {
 }
 
 // Read closes the flows that have ended and returns the counts since the probe
-// was attached.
+// was attached, and the endpoints of now.
 func (u *UDP) Read() (UDPStats, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -255,8 +303,14 @@ func (u *UDP) Read() (UDPStats, error) {
 	for d := range Directions {
 		for p := range Peers {
 			f := &sum.Flows[d][p]
-			s.Flows[d][p] = ConnStat{Open: int64(f.Opened - f.Closed), Opened: f.Opened, Closed: f.Closed}
+			s.Flows[d][p] = ConnStat{
+				Open:   int64(f.Opened + f.Seeded - f.Closed - f.SeededClosed),
+				Opened: f.Opened, Closed: f.Closed,
+			}
 		}
+	}
+	if err := u.obj.coll.Variables["endpoints"].Get(&s.Endpoints); err != nil {
+		return UDPStats{}, fmt.Errorf("read endpoints: %w", err)
 	}
 	return s, nil
 }

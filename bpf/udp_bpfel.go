@@ -13,51 +13,96 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type udpAddress struct {
+	_    structs.HostLayout
+	Word [4]uint32
+}
+
 type udpCpuUdp struct {
 	_     structs.HostLayout
 	Flows [2][3]struct {
-		_      structs.HostLayout
-		Opened uint64
-		Closed uint64
+		_            structs.HostLayout
+		Opened       uint64
+		Closed       uint64
+		Seeded       uint64
+		SeededClosed uint64
 	}
 }
 
+type udpEntry struct {
+	_            structs.HostLayout
+	Sock         uint64
+	OwnerStartNs uint64
+	OwnerCgroup  uint64
+	OwnerPid     uint32
+	Port         uint16
+	Family       uint8
+	Endpoint     uint8
+	Local        udpAddress
+}
+
 type udpFlow struct {
-	_         structs.HostLayout
-	LastNs    uint64
-	Direction uint8
-	Peer      uint8
-	Pad       [6]uint8
+	_            structs.HostLayout
+	LastNs       uint64
+	OpenedNs     uint64
+	OwnerStartNs uint64
+	OwnerCgroup  uint64
+	OwnerPid     uint32
+	LocalPort    uint16
+	Direction    uint8
+	Peer         uint8
+	Local        udpAddress
+	Flags        uint8
+	Pad          [7]uint8
 }
 
 type udpFlowKey struct {
 	_      structs.HostLayout
 	Cookie uint64
-	Peer   struct {
-		_    structs.HostLayout
-		Word [4]uint32
-	}
+	Peer   udpAddress
 	Port   uint16
 	Family uint8
 	Pad    [5]uint8
+}
+
+type udpLedgerRow struct {
+	_         structs.HostLayout
+	Attempted uint64
+	Submitted uint64
+	Dropped   uint64
+}
+
+type udpSettingsPage struct {
+	_           structs.HostLayout
+	Points      uint64
+	WakeupBytes uint64
+	Canary      uint64
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	udpMapCounts           = "counts"
-	udpMapFlows            = "flows"
-	udpMapReleased         = "released"
-	udpProgSweepFlows      = "sweep_flows"
-	udpProgSweepReleased   = "sweep_released"
-	udpProgUdpEgress       = "udp_egress"
-	udpProgUdpIngress      = "udp_ingress"
-	udpProgUdpRelease      = "udp_release"
-	udpVarFlowsFailures    = "flows_failures"
-	udpVarIdleNs           = "idle_ns"
-	udpVarReleasedFailures = "released_failures"
-	udpVarSweep            = "sweep"
+	udpMapCounts          = "counts"
+	udpMapEvents          = "events"
+	udpMapFlows           = "flows"
+	udpMapLedger          = "ledger"
+	udpMapRingPeak        = "ring_peak"
+	udpMapSettings        = "settings"
+	udpMapSockets         = "sockets"
+	udpProgSeed           = "seed"
+	udpProgSweepFlows     = "sweep_flows"
+	udpProgSweepSockets   = "sweep_sockets"
+	udpProgUdpBind4       = "udp_bind4"
+	udpProgUdpBind6       = "udp_bind6"
+	udpProgUdpEgress      = "udp_egress"
+	udpProgUdpIngress     = "udp_ingress"
+	udpProgUdpRelease     = "udp_release"
+	udpVarEndpoints       = "endpoints"
+	udpVarFlowsFailures   = "flows_failures"
+	udpVarIdleNs          = "idle_ns"
+	udpVarSeedFlows       = "seed_flows"
+	udpVarSocketsFailures = "sockets_failures"
 )
 
 // loadUdp returns the embedded CollectionSpec for udp.
@@ -102,11 +147,14 @@ type udpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type udpProgramSpecs struct {
-	SweepFlows    *ebpf.ProgramSpec `ebpf:"sweep_flows"`
-	SweepReleased *ebpf.ProgramSpec `ebpf:"sweep_released"`
-	UdpEgress     *ebpf.ProgramSpec `ebpf:"udp_egress"`
-	UdpIngress    *ebpf.ProgramSpec `ebpf:"udp_ingress"`
-	UdpRelease    *ebpf.ProgramSpec `ebpf:"udp_release"`
+	Seed         *ebpf.ProgramSpec `ebpf:"seed"`
+	SweepFlows   *ebpf.ProgramSpec `ebpf:"sweep_flows"`
+	SweepSockets *ebpf.ProgramSpec `ebpf:"sweep_sockets"`
+	UdpBind4     *ebpf.ProgramSpec `ebpf:"udp_bind4"`
+	UdpBind6     *ebpf.ProgramSpec `ebpf:"udp_bind6"`
+	UdpEgress    *ebpf.ProgramSpec `ebpf:"udp_egress"`
+	UdpIngress   *ebpf.ProgramSpec `ebpf:"udp_ingress"`
+	UdpRelease   *ebpf.ProgramSpec `ebpf:"udp_release"`
 }
 
 // udpMapSpecs contains maps before they are loaded into the kernel.
@@ -114,18 +162,23 @@ type udpProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type udpMapSpecs struct {
 	Counts   *ebpf.MapSpec `ebpf:"counts"`
+	Events   *ebpf.MapSpec `ebpf:"events"`
 	Flows    *ebpf.MapSpec `ebpf:"flows"`
-	Released *ebpf.MapSpec `ebpf:"released"`
+	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
+	RingPeak *ebpf.MapSpec `ebpf:"ring_peak"`
+	Settings *ebpf.MapSpec `ebpf:"settings"`
+	Sockets  *ebpf.MapSpec `ebpf:"sockets"`
 }
 
 // udpVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type udpVariableSpecs struct {
-	FlowsFailures    *ebpf.VariableSpec `ebpf:"flows_failures"`
-	IdleNs           *ebpf.VariableSpec `ebpf:"idle_ns"`
-	ReleasedFailures *ebpf.VariableSpec `ebpf:"released_failures"`
-	Sweep            *ebpf.VariableSpec `ebpf:"sweep"`
+	Endpoints       *ebpf.VariableSpec `ebpf:"endpoints"`
+	FlowsFailures   *ebpf.VariableSpec `ebpf:"flows_failures"`
+	IdleNs          *ebpf.VariableSpec `ebpf:"idle_ns"`
+	SeedFlows       *ebpf.VariableSpec `ebpf:"seed_flows"`
+	SocketsFailures *ebpf.VariableSpec `ebpf:"sockets_failures"`
 }
 
 // udpObjects contains all objects after they have been loaded into the kernel.
@@ -149,15 +202,23 @@ func (o *udpObjects) Close() error {
 // It can be passed to loadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type udpMaps struct {
 	Counts   *ebpf.Map `ebpf:"counts"`
+	Events   *ebpf.Map `ebpf:"events"`
 	Flows    *ebpf.Map `ebpf:"flows"`
-	Released *ebpf.Map `ebpf:"released"`
+	Ledger   *ebpf.Map `ebpf:"ledger"`
+	RingPeak *ebpf.Map `ebpf:"ring_peak"`
+	Settings *ebpf.Map `ebpf:"settings"`
+	Sockets  *ebpf.Map `ebpf:"sockets"`
 }
 
 func (m *udpMaps) Close() error {
 	return _UdpClose(
 		m.Counts,
+		m.Events,
 		m.Flows,
-		m.Released,
+		m.Ledger,
+		m.RingPeak,
+		m.Settings,
+		m.Sockets,
 	)
 }
 
@@ -165,27 +226,34 @@ func (m *udpMaps) Close() error {
 //
 // It can be passed to loadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type udpVariables struct {
-	FlowsFailures    *ebpf.Variable `ebpf:"flows_failures"`
-	IdleNs           *ebpf.Variable `ebpf:"idle_ns"`
-	ReleasedFailures *ebpf.Variable `ebpf:"released_failures"`
-	Sweep            *ebpf.Variable `ebpf:"sweep"`
+	Endpoints       *ebpf.Variable `ebpf:"endpoints"`
+	FlowsFailures   *ebpf.Variable `ebpf:"flows_failures"`
+	IdleNs          *ebpf.Variable `ebpf:"idle_ns"`
+	SeedFlows       *ebpf.Variable `ebpf:"seed_flows"`
+	SocketsFailures *ebpf.Variable `ebpf:"sockets_failures"`
 }
 
 // udpPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type udpPrograms struct {
-	SweepFlows    *ebpf.Program `ebpf:"sweep_flows"`
-	SweepReleased *ebpf.Program `ebpf:"sweep_released"`
-	UdpEgress     *ebpf.Program `ebpf:"udp_egress"`
-	UdpIngress    *ebpf.Program `ebpf:"udp_ingress"`
-	UdpRelease    *ebpf.Program `ebpf:"udp_release"`
+	Seed         *ebpf.Program `ebpf:"seed"`
+	SweepFlows   *ebpf.Program `ebpf:"sweep_flows"`
+	SweepSockets *ebpf.Program `ebpf:"sweep_sockets"`
+	UdpBind4     *ebpf.Program `ebpf:"udp_bind4"`
+	UdpBind6     *ebpf.Program `ebpf:"udp_bind6"`
+	UdpEgress    *ebpf.Program `ebpf:"udp_egress"`
+	UdpIngress   *ebpf.Program `ebpf:"udp_ingress"`
+	UdpRelease   *ebpf.Program `ebpf:"udp_release"`
 }
 
 func (p *udpPrograms) Close() error {
 	return _UdpClose(
+		p.Seed,
 		p.SweepFlows,
-		p.SweepReleased,
+		p.SweepSockets,
+		p.UdpBind4,
+		p.UdpBind6,
 		p.UdpEgress,
 		p.UdpIngress,
 		p.UdpRelease,

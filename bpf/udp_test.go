@@ -189,40 +189,6 @@ func TestUDPFlowsOfOneSocket(t *testing.T) {
 	flowsAdded(t, u, Private, closes(n, 0), func() { unix.Close(client) })
 }
 
-// sendmmsg and recvmmsg are no calls of their own to the probe: packets are.
-func TestUDPBatches(t *testing.T) {
-	u, _ := newUDP(t, UDPOptions{})
-	privateNet(t)
-	server, port := udpServer(t, at("0.0.0.0", 0))
-	defer unix.Close(server)
-	client := udpSocket(t, unix.AF_INET)
-	must(t, "connect", unix.Connect(client, at("10.1.2.3", port)))
-	defer unix.Close(client)
-	flowsAdded(t, u, Private, opens(1, 1), func() {
-		if n, err := sendmmsg(client, 8); n != 8 || err != nil {
-			t.Fatalf("sendmmsg: %d, %v", n, err)
-		}
-	})
-}
-
-func sendmmsg(fd, n int) (int, error) {
-	type message struct {
-		unix.Msghdr
-		_ uint64 // how much of it was sent, and padding
-	}
-	payload := [8]byte{}
-	vec := unix.Iovec{Base: &payload[0], Len: uint64(len(payload))}
-	messages := make([]message, n)
-	for i := range messages {
-		messages[i].Iov, messages[i].Iovlen = &vec, 1
-	}
-	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptrOf(&messages[0]), uintptr(n), 0, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(sent), nil
-}
-
 // A multicast group and the broadcast address are peers of the sender; each
 // member of the group has a flow with the sender.
 func TestUDPMulticastAndBroadcast(t *testing.T) {

@@ -51,7 +51,7 @@ var (
 		"Bytes of TCP payload: sent without retransmissions, received as delivered. Open connections are included.",
 		directionLabel, peerLabel, flowLabel)
 	endpoints = declared.Gauge("endpoints",
-		"Listening sockets now.",
+		"Listening TCP sockets, and UDP sockets with a port and without a peer, now.",
 		protocolLabel)
 )
 
@@ -105,6 +105,7 @@ func (c *Connections) Collect(context.Context) ([]prometheus.Metric, error) {
 		var s bpf.UDPStats
 		if s, udpErr = c.udp.Read(); udpErr == nil {
 			all = appendOpen(all, &s.Flows, "udp", c.udpCreated)
+			all = append(all, endpoints.With(float64(s.Endpoints), "udp"))
 		}
 	}
 	return all, errors.Join(tcpErr, udpErr)

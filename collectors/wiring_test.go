@@ -91,6 +91,7 @@ func busy() sources {
 		Retransmits: 6, ResetsSent: 7, ResetsReceived: 8, Listeners: 9,
 	}
 	s.tcp.value.Conns[bpf.Inbound][bpf.Public] = bpf.ConnStat{Open: 3, Opened: 30, Closed: 28, Sent: 5000, Received: 600}
+	s.udp.value.Endpoints = 12
 	s.udp.value.Flows[bpf.Outbound][bpf.Loopback] = bpf.ConnStat{Open: 1, Opened: 10, Closed: 9}
 	s.drops.value = []bpf.DropStat{{Reason: "no_socket", Count: 17}, {Reason: "netfilter_drop", Count: 18}}
 	s.oom.value = []bpf.OOMStat{{Victim: "other", Scope: "cgroup", Count: 2}}

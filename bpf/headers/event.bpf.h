@@ -206,6 +206,26 @@ static __always_inline void fill_process(struct process_id *p, struct task_struc
 	BPF_CORE_READ_STR_INTO(&p->comm, t, comm);
 }
 
+/*
+ * Fills in an owner of which only that much is kept, with pid 0 where it is not
+ * known; all of it where the owner is running.
+ */
+static __always_inline void fill_owner(struct process_id *p, __u32 pid, __u64 start_ns,
+				       __u64 cgroup_id)
+{
+	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
+
+	if (pid && pid == BPF_CORE_READ(t, tgid) &&
+	    start_ns == BPF_CORE_READ(t, group_leader, start_boottime)) {
+		fill_process(p, t);
+		return;
+	}
+	__builtin_memset(p, 0, sizeof(*p));
+	p->start_ns = start_ns;
+	p->cgroup_id = cgroup_id;
+	p->pid = pid;
+}
+
 static __always_inline void fill_current(struct process_id *p)
 {
 	fill_process(p, (struct task_struct *)bpf_get_current_task());

@@ -57,6 +57,9 @@ typedef struct {
 	int counter;
 } atomic_t;
 typedef struct {
+	__s64 counter;
+} atomic64_t;
+typedef struct {
 	unsigned int val;
 } kuid_t;
 
@@ -201,13 +204,16 @@ struct sock_common {
 	volatile unsigned char skc_state;
 	unsigned long skc_flags;
 	possible_net_t skc_net;
+	atomic64_t skc_cookie; /* 0 until somebody asks for it, and then never another's */
 };
 
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol; /* 8 bits wide before 5.6 */
 	__u16 sk_type;
+	unsigned int sk_kern_sock : 1; /* the kernel's own */
 	int sk_err;
+	struct socket *sk_socket; /* NULL once nobody holds it */
 };
 
 struct inet_sock {
@@ -266,6 +272,8 @@ struct __sk_buff {
 	__u32 unused[14];
 	__u32 data;
 	__u32 data_end;
+	__u32 unused_too[21];
+	struct bpf_sock *sk;
 };
 
 struct bpf_sock {

@@ -17,6 +17,8 @@
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
 #define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define TCP_ESTABLISHED 1 /* of a UDP socket: it has a peer */
 
 enum direction { INBOUND, OUTBOUND, DIRECTIONS };
 

@@ -40,7 +40,7 @@ func newModel(log *slog.Logger, s *settings, c *config.Config) (*model, error) {
 	}
 	o := state.Defaults()
 	o.Now = m.clock.Now
-	o.MaxProcesses, o.MaxConnections = c.Limits.Processes, c.Limits.Connections
+	o.MaxProcesses, o.MaxConnections, o.MaxEndpoints = c.Limits.Processes, c.Limits.Connections, c.Limits.Endpoints
 	o.Arguments = c.Runtime.Processes.Arguments
 	o.Networking = networking(c.Runtime.Networking)
 	o.Classes = peerClasses()

@@ -168,11 +168,14 @@ func (p *probes) attachAll(steps *Steps) error {
 		return keep(&p.processes, made, err)
 	})
 	try("tcp", func() (bpf.ProbeStatus, error) {
-		made, err := bpf.NewTCP(p.kernel, bpf.TCPOptions{MaxSockets: uint32(limits.Connections)})
+		made, err := bpf.NewTCP(p.kernel, bpf.TCPOptions{MaxSockets: uint32(limits.Connections), MaxListeners: uint32(limits.Endpoints)})
 		return keep(&p.tcp, made, err)
 	})
 	try("udp", func() (bpf.ProbeStatus, error) {
-		made, err := bpf.NewUDP(p.kernel, bpf.UDPOptions{MaxFlows: uint32(limits.Flows), CgroupPath: p.opts.machine.cgroupV2(p.opts.settings.cgroupFS)})
+		made, err := bpf.NewUDP(p.kernel, bpf.UDPOptions{
+			MaxFlows: uint32(limits.Flows), MaxSockets: uint32(limits.UDPSockets),
+			CgroupPath: p.opts.machine.cgroupV2(p.opts.settings.cgroupFS),
+		})
 		return keep(&p.udp, made, err)
 	})
 	try("drops", func() (bpf.ProbeStatus, error) {

@@ -143,11 +143,15 @@ func limitFlags() []*setting {
 		flag("processes", "processes", "65536",
 			"Live processes known at once. Kernel memory = processes x 80 B (default 5 MiB). More are counted, but their life is timed from the fork."),
 		flag("flows", "flows", "65536",
-			"UDP flows known at once. Kernel memory = flows x 152 B (default 9.5 MiB). A flow beyond it is not counted as a flow."),
+			"UDP flows known at once. Kernel memory = flows x 160 B (default 10 MiB). A flow beyond it is not counted as a flow, but as a map failure."),
+		flag("udp-sockets", "udpSockets", "32768",
+			"UDP sockets known at once: those that are bound, and those with flows. Kernel memory = udp-sockets x 120 B (default 3.75 MiB). One beyond it is no endpoint, its flows have no owner and close when idle; it is counted as a map failure."),
+		flag("endpoints", "endpoints", "16384",
+			"Listening TCP sockets and UDP endpoints that introspection shows, those of the last minute included. Memory = endpoints x 180 B (default 2.8 MiB); of kernel memory endpoints x 88 B more at the start only, for the listening ports that tell who called whom. The oldest are given up first, and counted as evictions."),
 		flag("threads", "threads", "65536",
 			"Threads whose system calls are timed without a detour, rounded up to a power of two. Kernel memory = threads x 24 B (default 1.5 MiB)."),
 		flag("connections", "connections", "262144",
-			"Open sockets followed at once. Kernel memory = connections x 120 B (default 30 MiB). A connection beyond it is in none of the connection counts, and counted as a map failure."),
+			"Open TCP sockets followed at once, and connections that introspection shows. Kernel memory = connections x 120 B (default 30 MiB); of the sensor's own, while the kernel's sockets are compared with the picture, 64 B for each one open. A connection beyond it is in none of the connection counts, and counted as a map failure."),
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,15 +24,27 @@ func (p *probes) survey(v *state.Survey) (processes, sockets bool) {
 			p.opts.log.Warn("processes not compared with the kernel", "err", err)
 		}
 	}
-	if p.tcp != nil {
-		err := p.tcp.Survey(func(r bpf.SocketRecord) {
-			v.Socket(state.Socket{Conn: r.Conn, Owner: r.Process, Listener: r.Listen})
-		})
-		if sockets = err == nil; !sockets {
-			p.opts.log.Warn("sockets not compared with the kernel", "err", err)
-		}
+	return processes, p.surveySockets(v)
+}
+
+// surveySockets shows the sockets of both protocols: of a picture that has both,
+// nothing may be ended while one of them was not looked at.
+func (p *probes) surveySockets(v *state.Survey) (whole bool) {
+	show := func(r bpf.SocketRecord) {
+		v.Socket(state.Socket{Conn: r.Conn, Owner: r.Process, Listener: r.Listen})
 	}
-	return processes, sockets
+	var errs []error
+	if p.tcp != nil {
+		errs = append(errs, p.tcp.Survey(show))
+	}
+	if p.udp != nil {
+		errs = append(errs, p.udp.Survey(show))
+	}
+	if err := errors.Join(errs...); err != nil {
+		p.opts.log.Warn("sockets not compared with the kernel", "err", err)
+		return false
+	}
+	return len(errs) > 0
 }
 
 // seedOf adds what /proc tells of a process that was found by the kernel's list.

@@ -46,6 +46,8 @@ type Limits struct {
 	Threads     int   // threads whose system calls are timed without a detour
 	Connections int   // open TCP sockets known at once
 	Flows       int   // open UDP flows known at once
+	UDPSockets  int   // UDP sockets with a port or a flow known at once
+	Endpoints   int   // listening TCP sockets and UDP endpoints known at once
 	Containers  int   // containers known at once
 }
 
@@ -111,7 +113,7 @@ type Log struct {
 func New(collectors map[string]bool) *Config {
 	c := &Config{
 		Collectors: map[string]bool{},
-		Limits:     Limits{RingBytes: 8 << 20, Processes: 65536, Threads: 65536, Connections: 262144, Flows: 65536, Containers: 4096},
+		Limits:     Limits{RingBytes: 8 << 20, Processes: 65536, Threads: 65536, Connections: 262144, Flows: 65536, UDPSockets: 32768, Endpoints: 16384, Containers: 4096},
 		Runtime: Runtime{
 			Networking: Networking{
 				ExternalIPs:             ExternalIPs{Enabled: "ENABLED", Direction: "BOTH"},

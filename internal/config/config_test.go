@@ -40,7 +40,7 @@ sessions:
   - {name: default, points: [{name: process/exec, context_fields: [container_id]}], sinks: [{name: jsonl}]}
 rules: {files: [/etc/sonde/rules.d/*.yaml]}
 log: {level: "warn,bpf=debug"}
-limits: {ringBytes: 16MiB, processes: 32768, threads: 16384, connections: 131072, flows: 8192, containers: 512}
+limits: {ringBytes: 16MiB, processes: 32768, threads: 16384, connections: 131072, flows: 8192, udpSockets: 4096, endpoints: 2048, containers: 512}
 `
 
 func TestReadEverything(t *testing.T) {
@@ -51,7 +51,7 @@ func TestReadEverything(t *testing.T) {
 	want := defaults()
 	want.Collectors = map[string]bool{"syscalls": false, "workloads": true}
 	want.Containers.Runtimes = map[string]string{"containerd": "/run/containerd/containerd.sock"}
-	want.Limits = Limits{RingBytes: 16 << 20, Processes: 32768, Threads: 16384, Connections: 131072, Flows: 8192, Containers: 512}
+	want.Limits = Limits{RingBytes: 16 << 20, Processes: 32768, Threads: 16384, Connections: 131072, Flows: 8192, UDPSockets: 4096, Endpoints: 2048, Containers: 512}
 	want.Runtime = Runtime{
 		Networking: Networking{
 			ExternalIPs:             ExternalIPs{Enabled: "ENABLED", Direction: "EGRESS"},
@@ -137,7 +137,7 @@ func TestFaults(t *testing.T) {
 	// All at once, in the order of the text.
 	check("limits: {processes: 1, rings: 2}\nlog: {level: loud}",
 		`sonde.yaml:1: limits.processes is "1": write a whole number from 1024 to 4194304`,
-		`sonde.yaml:1: limits.rings is not a key here; known here: ringBytes, processes, threads, connections, flows, containers`,
+		`sonde.yaml:1: limits.rings is not a key here; known here: ringBytes, processes, threads, connections, flows, udpSockets, endpoints, containers`,
 		`sonde.yaml:2: log.level is "loud": "loud" is not a level; use trace, debug, info, warn, error or off`)
 }
 

@@ -27,6 +27,8 @@ func (c *Config) schema() []field {
 			scalar("threads", number(&c.Limits.Threads, 1024, 4<<20)),
 			scalar("connections", number(&c.Limits.Connections, 1024, 16<<20)),
 			scalar("flows", number(&c.Limits.Flows, 1024, 16<<20)),
+			scalar("udpSockets", number(&c.Limits.UDPSockets, 1024, 16<<20)),
+			scalar("endpoints", number(&c.Limits.Endpoints, 1024, 4<<20)),
 			scalar("containers", number(&c.Limits.Containers, 16, 1<<20)),
 		}},
 	}, c.Runtime.schema()...)

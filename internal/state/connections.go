@@ -109,6 +109,13 @@ func (c *connection) same(o *event.Conn) bool {
 	return c.protocol == o.Protocol && c.family == o.Family && c.ports == ports{o.LocalPort, o.RemotePort} && c.remote == o.Remote
 }
 
+// measure takes over what has been sent and received; of UDP nobody counts it.
+func (c *connection) measure(o *event.Conn) {
+	if o.Protocol != UDP {
+		c.sent, c.received, c.measured = o.Sent, o.Received, true
+	}
+}
+
 // applyClose ends a connection or an endpoint. An inbound connection that nobody
 // has accepted was never entered.
 func (s *Store) applyClose(ev *event.Event) {
@@ -116,7 +123,7 @@ func (s *Store) applyClose(ev *event.Event) {
 	defer s.mu.Unlock()
 	if id := s.connections.index[connectionKey(&ev.Conn)]; id != 0 {
 		rec := &s.connections.at(id).rec
-		rec.sent, rec.received, rec.measured = ev.Conn.Sent, ev.Conn.Received, true
+		rec.measure(&ev.Conn)
 		s.endConnection(id, ev.TimeNS)
 		return
 	}

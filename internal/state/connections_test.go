@@ -178,6 +178,32 @@ func TestUDPFlowsOfOneSocketAreMany(t *testing.T) {
 	wantLines(t, "flows", f.shown(Query{}), "host to 10.0.0.2 53 udp", "host to 10.0.0.2 54 udp")
 }
 
+// A UDP socket is an endpoint while it has no peer, and nobody counts what its flows
+// carry.
+func TestUDPEndpointsAndFlows(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.KeepConnections = time.Minute })
+	server := conn(7, true, "0.0.0.0:53", "0.0.0.0:0")
+	flow := conn(7, true, "10.0.0.1:53", "10.0.0.9:40000")
+	server.Protocol, flow.Protocol = UDP, UDP
+	f.Apply(&event.Event{Point: event.NetworkListen, Process: owner(1, 0), Conn: server})
+	f.Apply(&event.Event{Point: event.NetworkAccept, Process: owner(1, 0), Conn: flow})
+	wantLines(t, "flows", f.shown(Query{}), "host from 10.0.0.9 53 udp")
+	if _, rows := f.Endpoints(Query{}); len(rows) != 1 || rows[0].Protocol != UDP || rows[0].Port != 53 {
+		t.Errorf("endpoints: %+v", rows)
+	}
+	f.Apply(&event.Event{Point: event.NetworkClose, Process: owner(1, 0), Conn: flow})
+	f.Apply(&event.Event{Point: event.NetworkClose, Process: owner(1, 0), Conn: server})
+	if _, rows := f.Endpoints(Query{}); len(rows) != 0 {
+		t.Errorf("endpoints after the end: %+v", rows)
+	}
+	_, rows := f.Connections(Query{Detail: true, Ended: true})
+	for r := range rows {
+		if r.Active || r.Measured {
+			t.Errorf("%+v: want it ended, and nothing measured", r)
+		}
+	}
+}
+
 func TestUnknownEndsChangeNothing(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.KeepConnections = time.Minute })
 	f.Apply(&event.Event{Point: event.NetworkClose, Conn: conn(5, true, "10.0.0.1:80", "10.0.0.2:1")})

@@ -129,7 +129,7 @@ func (v *Survey) Socket(k Socket) {
 	}
 	sl := s.connections.at(id)
 	sl.survey = v.number
-	sl.rec.sent, sl.rec.received, sl.rec.measured = k.Conn.Sent, k.Conn.Received, true
+	sl.rec.measure(&k.Conn)
 }
 
 func (v *Survey) listener(ev *event.Event, container string) {
