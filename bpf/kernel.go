@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -53,6 +54,7 @@ type Kernel struct {
 	self     Task
 	obj      *object
 	shared   map[string]*ebpf.Map
+	mu       sync.RWMutex // guards objects once a profile may come and go
 	objects  []*object
 	settings *ebpf.Memory
 	peak     *ebpf.Memory
@@ -60,7 +62,8 @@ type Kernel struct {
 	// preemptible says that this kernel runs tracepoints preemptible, as 7.2 does:
 	// its recursion guard then also skips programs of other tasks.
 	preemptible bool
-	hooks       hookTable // empty until the syscalls probe is loaded
+	profiling   atomic.Bool // stacks are being counted
+	hooks       hookTable   // empty until the syscalls probe is loaded
 
 	fillCounter *ebpf.Program // nil where the kernel does not tell how full maps are
 }
@@ -201,11 +204,13 @@ func (k *Kernel) set(word int64, value uint64) error {
 // Loaded tells that no probe will be loaded any more: it lets go of the kernel's
 // type information, some ten MiB that only loading needs. A probe loaded later
 // all the same decodes it again.
-func (k *Kernel) Loaded() { k.cache = btf.NewCache() }
+func (k *Kernel) Loaded() { k.cache = cmp.Or(k.opts.cache, btf.NewCache()) }
 
 // Detach ends all events and counts: links of every probe are closed, maps stay
 // readable.
 func (k *Kernel) Detach() {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
 	for _, o := range slices.Backward(k.objects) {
 		o.detach()
 	}
@@ -214,6 +219,8 @@ func (k *Kernel) Detach() {
 // Close detaches everything and frees programs and maps. No probe created from
 // this Kernel may be used afterwards.
 func (k *Kernel) Close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, o := range slices.Backward(k.objects) {
 		o.close()
 	}

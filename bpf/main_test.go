@@ -21,6 +21,7 @@ var acts = map[string]func() error{
 	"nest":    actNest,
 	"sensor":  actSensor,
 	"sleep":   actSleep,
+	"spin":    actSpin,
 	"storm":   actStorm,
 	"threads": actThreads,
 	"udpsend": actSendUDP,

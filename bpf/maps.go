@@ -28,6 +28,8 @@ func (k *Kernel) Maps() ([]MapStat, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
 	var stats []MapStat
 	for _, o := range k.objects {
 		for name, m := range o.coll.Maps {

@@ -84,7 +84,9 @@ func (k *Kernel) loadWhole(b blueprint) (*object, error) {
 	for _, kind := range k.kinds() {
 		o, err := k.loadAs(b, kind)
 		if err == nil {
+			k.mu.Lock()
 			k.objects = append(k.objects, o)
+			k.mu.Unlock()
 			return o, nil
 		}
 		faults = append(faults, fmt.Errorf("as %s: %w", kind, err))
@@ -155,6 +157,17 @@ func construct[P any](k *Kernel, probe func() (*P, error)) (*P, error) {
 	}
 	k.objects = k.objects[:mark]
 	return nil, err
+}
+
+// unload frees an object that the Kernel does not need any more. One that the Kernel
+// has closed already stays as it is.
+func (k *Kernel) unload(o *object) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if i := slices.Index(k.objects, o); i >= 0 {
+		k.objects = slices.Delete(k.objects, i, i+1)
+		o.close()
+	}
 }
 
 // attach attaches the object's tracepoints in order; on an error all are detached again.

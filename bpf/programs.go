@@ -11,6 +11,8 @@ import (
 // program is named after its probe and what it is attached to. Run and Runs
 // only grow while statistics are on (StatsSampler); Missed grows always.
 func (k *Kernel) Programs() ([]ProgramStat, error) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
 	var stats []ProgramStat
 	for _, o := range k.objects {
 		for name, prog := range o.coll.Programs {

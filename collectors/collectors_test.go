@@ -126,7 +126,7 @@ func TestErrorsArePassedOn(t *testing.T) {
 	s.ledger.err, s.programs.err, s.fs.err, s.limit.err = errFake, errFake, errFake, errFake
 	for name, c := range s.collectors() {
 		_, err := c.Collect(t.Context())
-		infallible := map[string]bool{"probes": true, "start": true, "build": true, "log": true, "config": true, "containers": true, "state": true, "gvisor": true}[name]
+		infallible := map[string]bool{"probes": true, "start": true, "build": true, "log": true, "config": true, "containers": true, "state": true, "gvisor": true, "profiles": true}[name]
 		if errors.Is(err, errFake) == infallible {
 			t.Errorf("collector %s: error %v", name, err)
 		}

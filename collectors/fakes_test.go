@@ -11,6 +11,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
+	"github.com/sonde-ebpf/sonde/internal/profile"
 )
 
 // attached is when the fake probes were attached.
@@ -52,6 +53,10 @@ func (f fakeLedger) Ledger() ([]bpf.LedgerStat, error) { return f.value, f.err }
 type fakeBox blackbox.Totals
 
 func (f fakeBox) Totals() blackbox.Totals { return blackbox.Totals(f) }
+
+type fakeProfiles []profile.NodeStats
+
+func (f fakeProfiles) Stats() []profile.NodeStats { return f }
 
 type fakeReader bpf.EventStats
 

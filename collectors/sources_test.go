@@ -8,6 +8,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/gvisor"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
+	"github.com/sonde-ebpf/sonde/internal/profile"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
@@ -37,5 +38,6 @@ var (
 	_ collectors.LevelSource           = (*logging.Levels)(nil)
 	_ collectors.ExemplarSource        = (*collectors.Exemplars)(nil)
 	_ collectors.GVisorSource          = (*gvisor.Receiver)(nil)
+	_ collectors.ProfileSource         = (*profile.Node)(nil)
 	_ collectors.ContainerSource       = (*container.Containers)(nil)
 )

@@ -11,6 +11,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
+	"github.com/sonde-ebpf/sonde/internal/profile"
 )
 
 // sources is everything the collectors read from.
@@ -38,6 +39,7 @@ type sources struct {
 	limit         fakeLimit
 	containers    fakeContainers
 	state         fakeState
+	profiles      fakeProfiles
 	exemplars     *collectors.Exemplars
 	gvisor        fakeGVisor
 }
@@ -60,6 +62,7 @@ func idle() sources {
 		b.Nanoseconds = true
 	}
 	s.pipeline.delay.Created = attached
+	s.profiles = profile.NewNode(profile.NodeOptions{}).Stats()
 	return s
 }
 
@@ -131,6 +134,7 @@ func busy() sources {
 	s.start = fakeStart{{Step: "load_kernel", Duration: 120 * time.Millisecond, Success: true}, {Step: "attach_udp", Duration: time.Millisecond}}
 	s.levels = fakeLevels{"bpf": slog.LevelDebug, "exporter": slog.LevelInfo}
 	s.limit.value = 5
+	s.profiles[profile.CPU].Profiles, s.profiles[profile.CPU].Outcomes[0].Count = 2, 1980
 	s.containers = busyContainers()
 	s.state = busyState()
 	s.gvisor = busyGVisor()
@@ -172,6 +176,7 @@ func (s *sources) collectors() map[string]collectors.Collector {
 		"log":        collectors.NewLogLevel(s.levels),
 		"config":     collectors.NewConfig(fakeConfig{}),
 		"containers": collectors.NewContainers(s.containers),
+		"profiles":   collectors.NewProfiles(s.profiles, attached),
 		"state":      collectors.NewState(s.state, s.containers, s.state),
 		"gvisor":     collectors.NewGVisor(s.gvisor, attached),
 		"series":     collectors.SeriesLimited{collectors.SyscallLimit(s.limit)},

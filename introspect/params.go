@@ -20,6 +20,10 @@ var parameters = []struct{ name, values, about string }{
 	{"limit", "1 to 1000000", "At most so many entries. The header X-Total-Count says how many there are."},
 	{"offset", "0 to 1000000000", "Leaves out so many entries first."},
 	{"seconds", "1 to 300", "How long to record."},
+	{"hz", "1 to 999", "How often each processor is looked at per second, 99 if it is not said."},
+	{"pid", "1 to 4194303", "Only that process. The number is the machine's, not that of a container."},
+	{"syscall", "a name, such as `read`", "Only that system call."},
+	{"over", "a duration up to `300s`", "Calls that take at least that long, `10ms` if it is not said."},
 	{"debug", "`0` (default), `1`, `2`", "0 is protobuf for `go tool pprof`, 1 and 2 are texts."},
 	{"gc", "`0` (default), `1`", "1 collects garbage first."},
 }

@@ -18,7 +18,14 @@ const maxSwitch = 16
 const (
 	defaultProfileSeconds = 30
 	defaultTraceSeconds   = 1
+	defaultNodeSeconds    = 10
 )
+
+// defaultOver is how long a call takes that is slow.
+const defaultOver = 10 * time.Millisecond
+
+// maxPID is the largest pid that a kernel of 64 bits gives, less one.
+const maxPID = 1<<22 - 1
 
 // profileRoutes are the routes that record something.
 func profileRoutes() []route {
@@ -36,6 +43,18 @@ func profileRoutes() []route {
 			"or since `on`. Without a record, all of it.", (*call).heap, (*call).switchHeap)},
 		{path: "/profile/cpu", verbs: recorder("The sensor's processor time between `on` and `off` as a pprof profile.",
 			(*call).cpu, (*call).switchCPU)},
+		{path: "/profile/node", verbs: map[string]verb{
+			"GET": {about: "What runs on all processors of the node as a pprof profile, by user and kernel stack.", records: true,
+				params: []string{"seconds", "hz", "container", "pid"}, handle: ofNode(profile.CPU)},
+		}},
+		{path: "/profile/drops", verbs: map[string]verb{
+			"GET": {about: "Where the kernel drops packets and why, as a pprof profile by kernel stack.", records: true,
+				params: []string{"seconds"}, handle: ofNode(profile.Drops)},
+		}},
+		{path: "/profile/slow", verbs: map[string]verb{
+			"GET": {about: "Where processes call what takes long, as a pprof profile by user stack.", records: true,
+				params: []string{"seconds", "syscall", "over", "container", "pid"}, handle: ofNode(profile.Slow)},
+		}},
 		{path: "/debug/pprof/{$}", verbs: map[string]verb{
 			"GET": {about: "The profiles of Go's run time.", handle: ofSelf((*call).runtimeProfiles)},
 		}},
@@ -52,6 +71,62 @@ func profileRoutes() []route {
 				handle: ofSelf((*call).runtimeProfile)},
 		}},
 	}
+}
+
+// ofNode is the handler of a route that takes a profile of the node.
+func ofNode(kind profile.Kind) func(*call) error {
+	return func(c *call) error {
+		if c.sources.Node == nil {
+			return missing("profiles of the node")
+		}
+		request, err := c.profileRequest(kind)
+		if err != nil {
+			return err
+		}
+		return c.file(kind.String()+".pb.gz", func() ([]byte, error) { return c.sources.Node.Record(c.r.Context(), request) })
+	}
+}
+
+// profileRequest reads what is to be recorded.
+func (c *call) profileRequest(kind profile.Kind) (r profile.Request, err error) {
+	r = profile.Request{Kind: kind, Hz: profile.DefaultHz, Over: defaultOver, Syscall: c.values.Get("syscall")}
+	if r.Duration, err = c.seconds(defaultNodeSeconds); err != nil {
+		return r, err
+	}
+	if err := c.number("hz", &r.Hz, 1, profile.MaxHz); err != nil {
+		return r, err
+	}
+	pid := 0
+	if err := c.number("pid", &pid, 1, maxPID); err != nil {
+		return r, err
+	}
+	r.PID = uint32(pid)
+	if c.values.Has("over") {
+		r.Over, err = time.ParseDuration(c.values.Get("over"))
+		if err != nil || r.Over < 0 || r.Over > maxSeconds*time.Second {
+			return r, problemf(http.StatusBadRequest, "parameter over is %s: write a duration up to %ds, such as 10ms", quote(c.values.Get("over")), maxSeconds)
+		}
+	}
+	r.Container, err = c.profiledContainer()
+	return r, err
+}
+
+// profiledContainer reads which container is to be recorded: its whole id, "" for all.
+func (c *call) profiledContainer() (string, error) {
+	id := c.values.Get("container")
+	switch {
+	case !c.values.Has("container") || id == profile.Host:
+		return id, nil
+	case !validID(id):
+		return "", problemf(http.StatusBadRequest, "parameter container is %s: write the id of a container, or %s", quote(id), profile.Host)
+	case c.sources.Containers == nil:
+		return "", missing("containers")
+	}
+	found, ok := c.sources.Containers.Container(id)
+	if !ok {
+		return "", problemf(http.StatusNotFound, "container %s is not known", quote(id))
+	}
+	return found.ID, nil
 }
 
 // ofSelf is the handler of a route that needs the sensor's own profiles.
@@ -99,12 +174,14 @@ func (c *call) switchRecord(self *profile.Self, to func(word string) error) erro
 // recordProblem gives the errors of profiles their status.
 func recordProblem(err error) error {
 	switch {
-	case errors.Is(err, profile.ErrWord):
+	case errors.Is(err, profile.ErrWord), errors.Is(err, profile.ErrSyscall):
 		return problemf(http.StatusBadRequest, "%v", err)
 	case errors.Is(err, profile.ErrState), errors.Is(err, profile.ErrBusy):
 		return problemf(http.StatusConflict, "%v", err)
 	case errors.Is(err, profile.ErrName):
 		return problemf(http.StatusNotFound, "%v", err)
+	case errors.Is(err, errors.ErrUnsupported):
+		return problemf(http.StatusNotImplemented, "%v", err)
 	}
 	return err
 }

@@ -1,12 +1,17 @@
 package introspect
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/pprof/profile"
+
 	ours "github.com/sonde-ebpf/sonde/internal/profile"
 )
 
@@ -109,5 +114,64 @@ func TestRecordsNeedTheWriteSwitch(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "ok=false"); n != 2 {
 		t.Errorf("%d records, want 2:\n%s", n, log.String())
+	}
+}
+
+// fakeNodeProfiles returns a profile that says what it was asked for.
+type fakeNodeProfiles struct {
+	request ours.Request
+	err     error
+}
+
+func (f *fakeNodeProfiles) Record(_ context.Context, r ours.Request) ([]byte, error) {
+	f.request = r
+	return []byte("profile"), f.err
+}
+
+func TestNodeProfileRequests(t *testing.T) {
+	sources := fakeSources(t)
+	node := &fakeNodeProfiles{}
+	sources.Node = node
+	h := newHandler(sources, nil, loopback)
+	base := ours.Request{Hz: 99, Over: 10 * time.Millisecond, Duration: 10 * time.Second}
+	with := func(change func(*ours.Request)) ours.Request { r := base; change(&r); return r }
+	for target, want := range map[string]ours.Request{
+		"/profile/node": base,
+		"/profile/node?seconds=300&hz=999&pid=4194303": with(func(r *ours.Request) { r.Duration, r.Hz, r.PID = 300*time.Second, 999, 4194303 }),
+		"/profile/node?container=" + webID[:12]:        with(func(r *ours.Request) { r.Container = webID }),
+		"/profile/node?container=host":                 with(func(r *ours.Request) { r.Container = "host" }),
+		"/profile/drops?seconds=1":                     with(func(r *ours.Request) { r.Kind, r.Duration = ours.Drops, time.Second }),
+		"/profile/slow?syscall=read&over=1h&seconds=2": {},
+		"/profile/slow?syscall=read&over=2s&seconds=2&pid=7": with(func(r *ours.Request) {
+			r.Kind, r.Syscall, r.Over, r.Duration, r.PID = ours.Slow, "read", 2*time.Second, 2*time.Second, 7
+		}),
+	} {
+		node.request = ours.Request{}
+		w := ask(h, "GET", target, "")
+		if diff := cmp.Diff(want, node.request); diff != "" {
+			t.Errorf("%s: %d (-want +got):\n%s", target, w.Code, diff)
+		}
+		if refused := want == (ours.Request{}); refused != (w.Code == 400) || !refused && w.Body.String() != "profile" {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+	for target, want := range map[string]int{
+		"/profile/node?seconds=0": 400, "/profile/node?seconds=301": 400, "/profile/node?hz=1000": 400, "/profile/node?hz=0": 400,
+		"/profile/node?pid=0": 400, "/profile/node?pid=4194304": 400, "/profile/node?container=": 400, "/profile/node?container=dddddddddddd": 404,
+		"/profile/slow?over=-1s": 400, "/profile/slow?over=10": 400, "/profile/drops?pid=1": 400, "/profile/node?over=1s": 400,
+	} {
+		if w := ask(h, "GET", target, ""); w.Code != want {
+			t.Errorf("%s: %d %s, want %d", target, w.Code, w.Body, want)
+		} else {
+			wantError(t, target, w.Body.Bytes())
+		}
+	}
+	for err, want := range map[error]int{
+		ours.ErrBusy: 409, ours.ErrSyscall: 400, errors.ErrUnsupported: 501, errors.New("load profile: permission denied"): 500, context.DeadlineExceeded: 503,
+	} {
+		node.err = err
+		if w := ask(h, "GET", "/profile/slow?syscall=x", ""); w.Code != want {
+			t.Errorf("%v: %d, want %d", err, w.Code, want)
+		}
 	}
 }

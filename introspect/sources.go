@@ -1,6 +1,7 @@
 package introspect
 
 import (
+	"context"
 	"iter"
 	"log/slog"
 	"time"
@@ -25,6 +26,8 @@ type Sources struct {
 	Levels      Levels
 	// Self takes profiles of the sensor itself.
 	Self *profile.Self
+	// Node takes profiles of the whole node.
+	Node NodeProfiles
 	// Wall turns a time of CLOCK_BOOTTIME into one that people know.
 	Wall func(bootNS uint64) time.Time
 }
@@ -83,6 +86,11 @@ type RuntimeConfig struct {
 	LastError  error     // why the last change was refused, nil if it was not
 
 	LastErrorTime time.Time
+}
+
+// NodeProfiles takes profiles of the node, one at a time.
+type NodeProfiles interface {
+	Record(context.Context, profile.Request) ([]byte, error)
 }
 
 // Levels holds the log levels.

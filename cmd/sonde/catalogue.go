@@ -21,6 +21,7 @@ func (p *probes) AddCollectors(e *exporter.Exporter) error {
 		{"oom", p.oomCollectors()},
 		{"probes", collectors.Group{collectors.NewProbes(p)}},
 		{"state", p.stateCollectors()},
+		{"profiles", collectors.Group{collectors.NewProfiles(p.profiles, p.attached)}},
 	}
 	if on["pipeline"] {
 		groups = append(groups, struct {

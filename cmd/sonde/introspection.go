@@ -61,6 +61,7 @@ func (a *agent) sources() introspect.Sources {
 		Levels:     a.levels,
 		Wall:       p.model.wall,
 		Self:       profile.NewSelf(),
+		Node:       p.profiles,
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/profile"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
@@ -44,6 +45,7 @@ type probes struct {
 	examples *collectors.Exemplars
 	stats    *bpf.StatsSampler
 	model    *model
+	profiles *profile.Node
 
 	// A probe that was refused or is switched off is nil.
 	syscalls  *bpf.Syscalls
@@ -93,6 +95,7 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 	if err := steps.Do("kernel", p.loadKernel); err != nil {
 		return nil, err
 	}
+	p.profiles = p.newNodeProfiles()
 	err := p.attachAll(steps)
 	if err == nil {
 		err = steps.Do("black_box", p.beginBlackBox)

@@ -2,9 +2,12 @@ package container
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
@@ -145,6 +148,20 @@ func (c *Containers) Find(text string) (found []Record) {
 
 // View returns what can be seen of the machine's cgroups.
 func (c *Containers) View() View { return c.resolver.view }
+
+// CgroupV2 returns the cgroup of v2 that holds a container, and its distance from the
+// root. There is none where containers are in v1 trees.
+func (c *Containers) CgroupV2(id string) (cgroup uint64, level int, ok bool) {
+	found := c.Find(id)
+	if view := c.View(); len(found) == 1 && view.V2 != "" {
+		path := filepath.Clean("/" + found[0].Meta.Cgroup)
+		info, err := os.Stat(filepath.Join(view.V2, path))
+		if err == nil && path != "/" {
+			return info.Sys().(*syscall.Stat_t).Ino, strings.Count(path, "/"), true
+		}
+	}
+	return 0, 0, false
+}
 
 // Run does all that takes time, until ctx ends. It is called once.
 func (c *Containers) Run(ctx context.Context) error {

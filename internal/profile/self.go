@@ -21,10 +21,11 @@ const MaxRecording = 10 * time.Minute
 
 // Errors that say why a profile cannot be taken or switched.
 var (
-	ErrState = errors.New("not possible in this state")         // switch something else first
-	ErrBusy  = errors.New("a profile is being taken already")   // ask again later
-	ErrWord  = errors.New("write on, off or empty")             // no such switch
-	ErrName  = errors.New("the run time has no profile called") // no such profile
+	ErrState   = errors.New("not possible in this state")         // switch something else first
+	ErrBusy    = errors.New("a profile is being taken already")   // ask again later
+	ErrWord    = errors.New("write on, off or empty")             // no such switch
+	ErrName    = errors.New("the run time has no profile called") // no such profile
+	ErrSyscall = errors.New("no such system call")
 )
 
 // conflict is an ErrState that says what is in the way.

@@ -47,17 +47,21 @@ func heaviest(t *testing.T, p *profile.Profile, sampleType string) (function str
 
 var leaked, kept [][]byte
 
+// chunk is so much more than the run time's distance between two samples, half a MiB,
+// that each one is sampled.
+const chunk = 8 << 20
+
 //go:noinline
 func leak(n int) {
 	for range n {
-		leaked = append(leaked, make([]byte, 1<<20))
+		leaked = append(leaked, make([]byte, chunk))
 	}
 }
 
 //go:noinline
 func keep(n int) {
 	for range n {
-		kept = append(kept, make([]byte, 1<<20))
+		kept = append(kept, make([]byte, chunk))
 	}
 }
 
@@ -66,11 +70,11 @@ func keep(n int) {
 func TestHeapDifferenceShowsTheLeak(t *testing.T) {
 	defer func() { leaked, kept = nil, nil }()
 	s := NewSelf()
-	keep(64)
+	keep(8)
 	if err := s.SwitchHeap("on"); err != nil {
 		t.Fatal(err)
 	}
-	leak(16)
+	leak(2)
 	raw, err := s.Heap()
 	if f, v := heaviest(t, parse(t, raw, err), "inuse_space"); !strings.HasSuffix(f, ".leak") || v < 15<<20 {
 		t.Errorf("while on: %s with %d bytes, want leak with 16 MiB", f, v)
@@ -78,7 +82,7 @@ func TestHeapDifferenceShowsTheLeak(t *testing.T) {
 	if err := s.SwitchHeap("off"); err != nil {
 		t.Fatal(err)
 	}
-	keep(64) // after the end
+	keep(8) // after the end
 	raw, err = s.Heap()
 	p := parse(t, raw, err)
 	if f, v := heaviest(t, p, "inuse_space"); !strings.HasSuffix(f, ".leak") || v < 15<<20 || v > 20<<20 {
