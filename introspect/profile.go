@@ -139,15 +139,18 @@ func ofSelf(handle func(*call, *profile.Self) error) func(*call) error {
 	}
 }
 
+// ProfilesAnswer is what GET /profile answers: the states of the records.
+type ProfilesAnswer struct {
+	CPU          profile.State `json:"cpu"`
+	Heap         profile.State `json:"heap"`
+	SupportsCPU  bool          `json:"supports_cpu"`
+	SupportsHeap bool          `json:"supports_heap"`
+}
+
 // profiles answers GET /profile.
 func (c *call) profiles(self *profile.Self) error {
 	heap, cpu := self.Status()
-	return c.answer(struct {
-		CPU          profile.State `json:"cpu"`
-		Heap         profile.State `json:"heap"`
-		SupportsCPU  bool          `json:"supports_cpu"`
-		SupportsHeap bool          `json:"supports_heap"`
-	}{cpu, heap, true, true})
+	return c.answer(ProfilesAnswer{cpu, heap, true, true})
 }
 
 // switchHeap answers POST /profile/heap.

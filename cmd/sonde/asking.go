@@ -26,6 +26,7 @@ type asking struct {
 	stdout  io.Writer
 	json    bool
 	options client.Options
+	extra   time.Duration // what the answer takes beyond --timeout, because it was asked for
 	runDir  string
 	table   []*setting
 }
@@ -103,6 +104,7 @@ func (q *asking) connect(ctx context.Context) error {
 			return err
 		}
 	}
+	q.options.Timeout += q.extra
 	made, err := client.New(q.options)
 	if err != nil {
 		return &exitError{code: exitConfig, err: err}

@@ -43,6 +43,7 @@ func newCLI(stdout io.Writer) *cli {
 	c.addActors()
 	c.addContainers()
 	c.addLogLevel()
+	c.addProfile()
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,16 +90,16 @@ its address. All of them take ` + "`--json`" + `.
 | verb | what it does |
 |---|---|
 `)
-	for _, verb := range c.app.Model().Commands {
-		if _, asks := c.asks[verb.Name]; asks {
-			fmt.Fprintf(&b, "| `%s` | %s |\n", verb.Name, verb.Help)
+	for _, verb := range slices.Concat(c.app.Model().Commands, c.app.GetCommand("profile").Model().Commands) {
+		if _, asks := c.asks[verb.FullCommand]; asks {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", verb.FullCommand, verb.Help)
 		}
 	}
 	b.WriteString("\n| flag | environment | default | meaning |\n|---|---|---|---|\n")
 	for _, f := range newAsking(c.app.Command("any", "")).table {
 		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.name, f.env(), strings.Join(f.preset, " "), f.help)
 	}
-	b.WriteString("\n`sonde actors` takes `--container` too.\n")
+	b.WriteString("\n`sonde actors` takes `--container` too. The flags of `sonde profile` are in its help.\n")
 	return b.String()
 }
 

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -139,6 +140,25 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 
 // Ask sends a body and decodes the answer. Also the statuses in fine are answers.
 func (c *Client) Ask(ctx context.Context, method, path, body string, into any, fine ...int) error {
+	return c.ask(ctx, method, path, body, func(answer io.Reader) error {
+		if err := json.NewDecoder(answer).Decode(into); err != nil {
+			return fmt.Errorf("decode answer: %w", err)
+		}
+		return nil
+	}, append(fine, http.StatusOK))
+}
+
+// File gets a file, whole.
+func (c *Client) File(ctx context.Context, path string) (file []byte, err error) {
+	err = c.ask(ctx, http.MethodGet, path, "", func(answer io.Reader) error {
+		file, err = io.ReadAll(answer)
+		return err
+	}, []int{http.StatusOK})
+	return file, err
+}
+
+// ask sends a body and hands out the answer, if its status is one of those in fine.
+func (c *Client) ask(ctx context.Context, method, path, body string, read func(io.Reader) error, fine []int) error {
 	asked := method + " " + path
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path, strings.NewReader(body))
 	if err != nil {
@@ -151,15 +171,13 @@ func (c *Client) Ask(ctx context.Context, method, path, body string, into any, f
 	}
 	defer answer.Body.Close()
 	text := &io.LimitedReader{R: answer.Body, N: maxAnswer}
-	for _, status := range append(fine, http.StatusOK) {
-		if answer.StatusCode == status {
-			if err := json.NewDecoder(text).Decode(into); err != nil {
-				return fmt.Errorf("%s: decode answer: %w", asked, err)
-			}
-			return nil
-		}
+	if !slices.Contains(fine, answer.StatusCode) {
+		return refusal(asked, answer.StatusCode, text)
 	}
-	return refusal(asked, answer.StatusCode, text)
+	if err := read(text); err != nil {
+		return fmt.Errorf("%s: %w", asked, err)
+	}
+	return nil
 }
 
 // refusal reads why an answer refuses.
