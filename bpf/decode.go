@@ -8,20 +8,21 @@ import (
 
 // decode translates one raw record; false means that its size or point is none
 // that we know. The record's bytes are trusted no further than that.
-func decode(raw []byte, ev *event.Event) bool {
+func decode(raw []byte, ev *event.Event, ed *event.Editor) bool {
 	h, ok := view[kernelEventHeader](raw)
 	if !ok || int(h.Size) != len(raw) || int(h.Point) >= event.Points {
 		return false
 	}
-	reset(ev)
+	ev.Reset()
 	ev.Point = event.Point(h.Point)
 	ev.CPU = h.Cpu
 	ev.TimeNS = h.TimeNs
 	ev.Process = process(&h.Process)
-	return decodeBody(raw, ev)
+	ed.Comm(&ev.Process.Comm)
+	return decodeBody(raw, ev, ed)
 }
 
-func decodeBody(raw []byte, ev *event.Event) bool {
+func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 	switch ev.Point {
 	case event.Canary:
 		e, ok := view[kernelCanaryEvent](raw)
@@ -31,15 +32,19 @@ func decodeBody(raw []byte, ev *event.Event) bool {
 		return ok
 	case event.ProcessExec:
 		e, ok := view[kernelExecEvent](raw)
-		if ok {
-			ev.PathLen = uint16(min(e.PathLen, event.PathLen))
-			copyBytes(ev.Path[:ev.PathLen], e.Path[:])
+		if !ok {
+			return false
 		}
-		return ok
+		ev.Exec = event.Exec{
+			Credentials: credentials(&e.Cred), Namespaces: namespaces(&e.Ns),
+			Inode: e.Inode, Links: e.Links, Mode: e.Mode,
+		}
+		return decodeTexts(raw[unsafe.Sizeof(*e):], e.Text[:event.TextKinds], ev, ed)
 	case event.ProcessFork:
 		e, ok := view[kernelForkEvent](raw)
 		if ok {
 			ev.Child = process(&e.Child)
+			ed.Comm(&ev.Child.Comm)
 		}
 		return ok
 	case event.ProcessExit:
@@ -67,11 +72,37 @@ func view[T any](raw []byte) (*T, bool) {
 	return (*T)(unsafe.Pointer(unsafe.SliceData(raw))), true
 }
 
-// reset clears ev; of the long path only what was in use.
-func reset(ev *event.Event) {
-	clear(ev.Path[:ev.PathLen])
-	path := ev.Path
-	*ev = event.Event{Path: path}
+// Marks in the length of a text (headers/event.bpf.h).
+const (
+	textTruncated  = 0x8000
+	textUnreadable = 0x4000
+)
+
+// decodeTexts takes the texts that follow a record's fixed part, one after the
+// other; false means that they are not as long as the lengths say.
+func decodeTexts(raw []byte, lengths []uint16, ev *event.Event, ed *event.Editor) bool {
+	for i, marked := range lengths {
+		t := event.Text(i)
+		n := int(marked &^ (textTruncated | textUnreadable))
+		if n > len(raw) {
+			return false
+		}
+		switch {
+		case marked&textUnreadable != 0:
+			ed.Unreadable(ev, t)
+		case n > 0:
+			ed.Set(ev, t, raw[:n], marked&textTruncated != 0)
+		}
+		raw = raw[n:]
+	}
+	return len(raw) == 0
+}
+
+func credentials(c *kernelCredentials) event.Credentials {
+	return event.Credentials{
+		UID: c.Uid, GID: c.Gid, EUID: c.Euid, EGID: c.Egid, SUID: c.Suid, SGID: c.Sgid, FSUID: c.Fsuid, FSGID: c.Fsgid,
+		SecureBits: c.Securebits, Permitted: c.Permitted, Effective: c.Effective, Inheritable: c.Inheritable,
+	}
 }
 
 func process(p *kernelProcessId) event.Process {
@@ -88,6 +119,13 @@ func conn(e *kernelConnEvent) event.Conn {
 		Cookie: e.Cookie, Family: event.Family(e.Family), Protocol: e.Protocol, Inbound: e.Inbound != 0,
 		LocalPort: e.LocalPort, RemotePort: e.RemotePort, Local: e.Local, Remote: e.Remote,
 		OpenedNS: e.OpenedNs, Sent: e.Sent, Received: e.Received,
+	}
+}
+
+func namespaces(n *kernelNamespaces) event.Namespaces {
+	return event.Namespaces{
+		UTS: n.Uts, IPC: n.Ipc, Mnt: n.Mnt, PID: n.Pid, PIDForChildren: n.PidForChildren,
+		Net: n.Net, Time: n.Time, TimeForChildren: n.TimeForChildren, Cgroup: n.Cgroup, User: n.User,
 	}
 }
 

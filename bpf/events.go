@@ -53,7 +53,7 @@ func NewEvents(k *Kernel, watch Watch) (*Events, error) {
 
 // Next waits for the next event and decodes it into ev. After Flush it returns
 // what is left in the ring and then io.EOF. A record that cannot be decoded is
-// counted and passed over. Next does not allocate.
+// counted and passed over. Next does not allocate, but once for ev's texts.
 func (e *Events) Next(ev *event.Event) error {
 	for {
 		err := e.reader.ReadInto(&e.record)
@@ -85,10 +85,10 @@ func (e *Events) Next(ev *event.Event) error {
 // decode decodes the current record, the n-th, and times a sample of them.
 func (e *Events) decode(n uint64, ev *event.Event) bool {
 	if e.watch == nil || n%decodeSample != 0 {
-		return decode(e.record.RawSample, ev)
+		return decode(e.record.RawSample, ev, e.kernel.opts.Editor)
 	}
 	began := time.Now()
-	ok := decode(e.record.RawSample, ev)
+	ok := decode(e.record.RawSample, ev, e.kernel.opts.Editor)
 	if ok {
 		e.watch.Decoded(ev.Point, time.Since(began))
 	}

@@ -130,7 +130,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		aligned := append(make([]byte, 0, len(raw)+8), raw...)
 		var ev event.Event
-		if decode(aligned, &ev) && int(ev.Point) >= event.Points {
+		if decode(aligned, &ev, new(event.Editor)) && int(ev.Point) >= event.Points {
 			t.Errorf("decoded unknown point %d", ev.Point)
 		}
 	})

@@ -24,7 +24,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
-//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type ledger_row -type event_header -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event kernel kernel.bpf.c -- -Iheaders
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type ledger_row -type event_header -type credentials -type namespaces -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event kernel kernel.bpf.c -- -Iheaders
 
 // DefaultRingBytes is the size of the event ring: 8 MiB in total, whatever the
 // number of CPUs, because the ring is one for all.
@@ -39,6 +39,8 @@ type Options struct {
 	BTF string
 	// Attach forces one attach kind (AttachTpBTF, AttachRawTp); "" tries both.
 	Attach string
+	// Editor takes the texts of events in; nil is one that withholds nothing.
+	Editor *event.Editor
 
 	preemptible     bool       // test: as on kernels that run tracepoints preemptible
 	refuseIterators bool       // test: as where iterators over tasks and files are refused
@@ -80,6 +82,7 @@ func Load(opts Options) (*Kernel, error) {
 	if err := checkRingBytes(opts.RingBytes); err != nil {
 		return nil, err
 	}
+	opts.Editor = cmp.Or(opts.Editor, new(event.Editor))
 	types, err := loadTypes(opts.BTF)
 	if err != nil {
 		return nil, err

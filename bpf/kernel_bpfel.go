@@ -36,6 +36,23 @@ type kernelConnEvent struct {
 	Pad        uint8
 }
 
+type kernelCredentials struct {
+	_           structs.HostLayout
+	Uid         uint32
+	Gid         uint32
+	Euid        uint32
+	Egid        uint32
+	Suid        uint32
+	Sgid        uint32
+	Fsuid       uint32
+	Fsgid       uint32
+	Securebits  uint32
+	Pad         uint32
+	Permitted   uint64
+	Effective   uint64
+	Inheritable uint64
+}
+
 type kernelEventHeader struct {
 	_       structs.HostLayout
 	TimeNs  uint64
@@ -47,11 +64,15 @@ type kernelEventHeader struct {
 }
 
 type kernelExecEvent struct {
-	_       structs.HostLayout
-	H       kernelEventHeader
-	PathLen uint32
-	Pad     uint32
-	Path    [256]int8
+	_     structs.HostLayout
+	H     kernelEventHeader
+	Cred  kernelCredentials
+	Ns    kernelNamespaces
+	Inode uint64
+	Links uint32
+	Mode  uint16
+	Pad   uint16
+	Text  [4]uint16
 }
 
 type kernelExitEvent struct {
@@ -75,6 +96,20 @@ type kernelLedgerRow struct {
 	Attempted uint64
 	Submitted uint64
 	Dropped   uint64
+}
+
+type kernelNamespaces struct {
+	_               structs.HostLayout
+	Uts             uint32
+	Ipc             uint32
+	Mnt             uint32
+	Pid             uint32
+	PidForChildren  uint32
+	Net             uint32
+	Time            uint32
+	TimeForChildren uint32
+	Cgroup          uint32
+	User            uint32
 }
 
 type kernelPoint uint32

@@ -17,6 +17,7 @@
 #include "event.bpf.h"
 #include "hist.bpf.h"
 #include "wait.bpf.h"
+#include "task.bpf.h"
 #include <bpf/bpf_core_read.h>
 
 #define EEXIST 17
@@ -154,21 +155,92 @@ static __always_inline int process_fork(struct bpf_raw_tracepoint_args *ctx, boo
 	return 0;
 }
 
+/*
+ * Where an exec is put together, texts and all, before it goes to the ring in one
+ * piece. One per CPU is enough: the program cannot interrupt itself.
+ */
+struct exec_draft {
+	struct exec_event e;
+	char text[PATH_LEN + ARGS_LEN + CWD_LEN];
+	struct path_room room;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct exec_draft);
+} exec_drafts SEC(".maps");
+
+/* Each of these writes a text at `at` and returns where the next one begins. */
+
+static __always_inline __u32 draft_path(struct exec_draft *x, const char *path)
+{
+	long n = bpf_probe_read_kernel_str(x->text, PATH_LEN, path);
+	char more = 0;
+
+	if (n < 1 || n > PATH_LEN) {
+		x->e.text[TEXT_PATH] = TEXT_UNREADABLE;
+		return 0;
+	}
+	x->e.text[TEXT_PATH] = n - 1;
+	if (n == PATH_LEN && !bpf_probe_read_kernel(&more, 1, path + n - 1) && more)
+		x->e.text[TEXT_PATH] |= TEXT_TRUNCATED;
+	return n - 1;
+}
+
+static __always_inline __u32 draft_args(struct exec_draft *x, __u32 at, struct task_struct *t)
+{
+	unsigned long begin = BPF_CORE_READ(t, mm, arg_start);
+	unsigned long size = BPF_CORE_READ(t, mm, arg_end) - begin;
+	__u32 len = size < ARGS_LEN ? size : ARGS_LEN;
+
+	if (at > PATH_LEN || bpf_probe_read_user(x->text + at, len, (void *)begin)) {
+		x->e.text[TEXT_ARGS] = TEXT_UNREADABLE;
+		return at;
+	}
+	x->e.text[TEXT_ARGS] = size > len ? len | TEXT_TRUNCATED : len;
+	return at + len;
+}
+
+static __always_inline __u32 draft_cwd(struct exec_draft *x, __u32 at, struct task_struct *t)
+{
+	struct fs_struct *fs = BPF_CORE_READ(t, fs);
+	__u32 text, len;
+
+	text = path_text(&x->room, BPF_CORE_READ(fs, pwd.dentry), BPF_CORE_READ(fs, pwd.mnt), t);
+	len = text & ~TEXT_TRUNCATED;
+	if (at > PATH_LEN + ARGS_LEN || len > CWD_LEN)
+		return at;
+	bpf_probe_read_kernel(x->text + at, len, x->room.text + CWD_LEN - len);
+	x->e.text[TEXT_CWD] = text;
+	return at + len;
+}
+
 static __always_inline void send_exec(struct linux_binprm *bprm)
 {
-	struct exec_event *e;
-	long len;
+	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
+	struct inode *inode = BPF_CORE_READ(bprm, file, f_inode);
+	struct exec_draft *x;
+	__u32 zero = 0, len;
 
 	if (!point_on(POINT_PROCESS_EXEC))
 		return;
-	e = event_reserve(POINT_PROCESS_EXEC, sizeof(*e));
-	if (!e)
+	x = bpf_map_lookup_elem(&exec_drafts, &zero);
+	if (!x)
 		return;
-	fill_current(&e->h.process);
-	len = bpf_probe_read_kernel_str(e->path, sizeof(e->path), BPF_CORE_READ(bprm, filename));
-	e->path_len = len > 0 ? len - 1 : 0;
-	e->pad = 0;
-	event_submit(e);
+	event_begin(&x->e.h, POINT_PROCESS_EXEC);
+	fill_process(&x->e.h.process, t);
+	fill_credentials(&x->e.cred, t);
+	fill_namespaces(&x->e.ns, t);
+	x->e.inode = BPF_CORE_READ(inode, i_ino);
+	x->e.links = BPF_CORE_READ(inode, i_nlink);
+	x->e.mode = BPF_CORE_READ(inode, i_mode);
+	len = draft_path(x, BPF_CORE_READ(bprm, filename));
+	len = draft_args(x, len, t);
+	len = draft_cwd(x, len, t);
+	if (len <= sizeof(x->text))
+		event_send(&x->e.h, sizeof(x->e) + len);
 }
 
 static __always_inline int process_exec(struct bpf_raw_tracepoint_args *ctx, bool btf)

@@ -31,6 +31,70 @@ type processCpuProcesses struct {
 	}
 }
 
+type processExecDraft struct {
+	_ structs.HostLayout
+	E struct {
+		_ structs.HostLayout
+		H struct {
+			_       structs.HostLayout
+			TimeNs  uint64
+			Size    uint32
+			Cpu     uint16
+			Point   uint8
+			Flags   uint8
+			Process struct {
+				_        structs.HostLayout
+				StartNs  uint64
+				CgroupId uint64
+				Pid      uint32
+				Tid      uint32
+				Ppid     uint32
+				Uid      uint32
+				Comm     [16]int8
+			}
+		}
+		Cred struct {
+			_           structs.HostLayout
+			Uid         uint32
+			Gid         uint32
+			Euid        uint32
+			Egid        uint32
+			Suid        uint32
+			Sgid        uint32
+			Fsuid       uint32
+			Fsgid       uint32
+			Securebits  uint32
+			Pad         uint32
+			Permitted   uint64
+			Effective   uint64
+			Inheritable uint64
+		}
+		Ns struct {
+			_               structs.HostLayout
+			Uts             uint32
+			Ipc             uint32
+			Mnt             uint32
+			Pid             uint32
+			PidForChildren  uint32
+			Net             uint32
+			Time            uint32
+			TimeForChildren uint32
+			Cgroup          uint32
+			User            uint32
+		}
+		Inode uint64
+		Links uint32
+		Mode  uint16
+		Pad   uint16
+		Text  [4]uint16
+	}
+	Text [6144]int8
+	Room struct {
+		_    structs.HostLayout
+		Text [1280]int8
+	}
+}
+
 type processLedgerRow struct {
 	_         structs.HostLayout
 	Attempted uint64
@@ -52,6 +116,7 @@ const (
 	processMapAlive                = "alive"
 	processMapCounts               = "counts"
 	processMapEvents               = "events"
+	processMapExecDrafts           = "exec_drafts"
 	processMapLedger               = "ledger"
 	processMapRingPeak             = "ring_peak"
 	processMapSettings             = "settings"
@@ -125,12 +190,13 @@ type processProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type processMapSpecs struct {
-	Alive    *ebpf.MapSpec `ebpf:"alive"`
-	Counts   *ebpf.MapSpec `ebpf:"counts"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
-	RingPeak *ebpf.MapSpec `ebpf:"ring_peak"`
-	Settings *ebpf.MapSpec `ebpf:"settings"`
+	Alive      *ebpf.MapSpec `ebpf:"alive"`
+	Counts     *ebpf.MapSpec `ebpf:"counts"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	ExecDrafts *ebpf.MapSpec `ebpf:"exec_drafts"`
+	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
+	RingPeak   *ebpf.MapSpec `ebpf:"ring_peak"`
+	Settings   *ebpf.MapSpec `ebpf:"settings"`
 }
 
 // processVariableSpecs contains global variables before they are loaded into the kernel.
@@ -163,12 +229,13 @@ func (o *processObjects) Close() error {
 //
 // It can be passed to loadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type processMaps struct {
-	Alive    *ebpf.Map `ebpf:"alive"`
-	Counts   *ebpf.Map `ebpf:"counts"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Ledger   *ebpf.Map `ebpf:"ledger"`
-	RingPeak *ebpf.Map `ebpf:"ring_peak"`
-	Settings *ebpf.Map `ebpf:"settings"`
+	Alive      *ebpf.Map `ebpf:"alive"`
+	Counts     *ebpf.Map `ebpf:"counts"`
+	Events     *ebpf.Map `ebpf:"events"`
+	ExecDrafts *ebpf.Map `ebpf:"exec_drafts"`
+	Ledger     *ebpf.Map `ebpf:"ledger"`
+	RingPeak   *ebpf.Map `ebpf:"ring_peak"`
+	Settings   *ebpf.Map `ebpf:"settings"`
 }
 
 func (m *processMaps) Close() error {
@@ -176,6 +243,7 @@ func (m *processMaps) Close() error {
 		m.Alive,
 		m.Counts,
 		m.Events,
+		m.ExecDrafts,
 		m.Ledger,
 		m.RingPeak,
 		m.Settings,

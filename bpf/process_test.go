@@ -183,7 +183,7 @@ func stop(t *testing.T, k *Kernel, e *Events) []event.Event {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, ev)
+		all = append(all, ev.Clone())
 	}
 }
 

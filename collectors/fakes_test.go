@@ -62,6 +62,10 @@ type fakeReader bpf.EventStats
 
 func (f fakeReader) Stats() bpf.EventStats { return bpf.EventStats(f) }
 
+type fakeSanitized struct{ cut, repaired uint64 }
+
+func (f fakeSanitized) Sanitized() (cut, repaired uint64) { return f.cut, f.repaired }
+
 type fakeRings fake[[]bpf.RingStat]
 
 func (f fakeRings) Rings() ([]bpf.RingStat, error) { return f.value, f.err }

@@ -5,6 +5,7 @@ import (
 	"github.com/sonde-ebpf/sonde/collectors"
 	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/container"
+	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/gvisor"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
@@ -27,6 +28,7 @@ var (
 	_ collectors.ReaderSource          = (*bpf.Events)(nil)
 	_ collectors.RingSource            = (*bpf.Events)(nil)
 	_ collectors.EventTimingSource     = (*stream.Pipeline)(nil)
+	_ collectors.SanitizedSource       = (*event.Editor)(nil)
 	_ collectors.DrainSource           = (*stream.Pipeline)(nil)
 	_ collectors.CanarySource          = (*stream.Pipeline)(nil)
 	_ collectors.OperationSource       = (*stream.Timers)(nil)

@@ -29,6 +29,7 @@ type sources struct {
 	reader        fakeReader
 	rings         fakeRings
 	pipeline      fakePipeline
+	sanitized     fakeSanitized
 	probes        fakeProbes
 	programs      fakePrograms
 	maps          fakeMaps
@@ -108,6 +109,7 @@ func busy() sources {
 	delay := metric.Buckets{First: duration.First, Counts: duration.Counts, Sum: 0.016012345, Created: attached}
 	s.pipeline = fakePipeline{delay: delay, future: 1, past: 2, lost: 3}
 	s.pipeline.events[event.ProcessExec] = 8
+	s.sanitized = fakeSanitized{cut: 2, repaired: 1}
 	s.probes = fakeProbes{
 		{Probe: "kernel", Attached: true, Attach: "tp_btf"},
 		{Probe: "udp", Reason: "attach cgroup_skb: operation not permitted\nsecond line"},
@@ -159,6 +161,7 @@ func (s *sources) collectors() map[string]collectors.Collector {
 		"pipeline": collectors.Group{
 			collectors.NewEvents(s.ledger, s.reader, attached),
 			collectors.NewEventTiming(s.pipeline),
+			collectors.NewStrings(s.sanitized, attached),
 			collectors.NewRings(s.rings, s.pipeline),
 			collectors.NewCanary(s.pipeline),
 			collectors.NewOperations(s.pipeline),

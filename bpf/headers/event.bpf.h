@@ -26,7 +26,16 @@ enum point {
 };
 
 #define COMM_LEN 16
-#define PATH_LEN 256
+
+/* Texts, in the order in which they lie in a record, and their bounds: as in internal/event. */
+enum text { TEXT_PATH, TEXT_ARGS, TEXT_CWD, TEXTS = 4 };
+#define PATH_LEN 1024
+#define ARGS_LEN 4096
+#define CWD_LEN 1024
+
+/* In a text's length: there was more of it, or it could not be read. */
+#define TEXT_TRUNCATED 0x8000
+#define TEXT_UNREADABLE 0x4000
 
 /* Who did it. pid and start_ns together never repeat while the machine is up. */
 struct process_id {
@@ -53,11 +62,28 @@ struct canary_event {
 	__u64 seq;
 };
 
+struct credentials {
+	__u32 uid, gid, euid, egid, suid, sgid, fsuid, fsgid;
+	__u32 securebits;
+	__u32 pad;
+	__u64 permitted, effective, inheritable;
+};
+
+/* Inodes; 0 where the kernel has no such namespace. */
+struct namespaces {
+	__u32 uts, ipc, mnt, pid, pid_for_children, net, time, time_for_children, cgroup, user;
+};
+
+/* The texts themselves follow the record, one after the other. */
 struct exec_event {
 	struct event_header h;
-	__u32 path_len; /* without the NUL */
-	__u32 pad;
-	char path[PATH_LEN];
+	struct credentials cred;
+	struct namespaces ns;
+	__u64 inode;
+	__u32 links;
+	__u16 mode;
+	__u16 pad;
+	__u16 text[TEXTS];
 };
 
 struct fork_event {
@@ -148,6 +174,14 @@ static __always_inline bool point_on(enum point point)
 	return s && (s->points & (1ULL << point));
 }
 
+static __always_inline void event_begin(struct event_header *h, enum point point)
+{
+	h->time_ns = bpf_ktime_get_boot_ns();
+	h->cpu = bpf_get_smp_processor_id();
+	h->point = point;
+	h->flags = 0;
+}
+
 /* Reserves a record of a point that is on; NULL is already counted as dropped. */
 static __always_inline void *event_reserve(enum point point, __u64 size)
 {
@@ -163,31 +197,55 @@ static __always_inline void *event_reserve(enum point point, __u64 size)
 		__sync_fetch_and_add(&l->dropped, 1);
 		return NULL;
 	}
-	h->time_ns = bpf_ktime_get_boot_ns();
+	event_begin(h, point);
 	h->size = size;
-	h->cpu = bpf_get_smp_processor_id();
-	h->point = point;
-	h->flags = 0;
 	return h;
+}
+
+/* Notes how full the ring is, and returns the flags of a submission that wakes the reader or not. */
+static __always_inline __u64 event_wakeup(void)
+{
+	__u32 zero = 0;
+	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
+	__u64 *peak = bpf_map_lookup_elem(&ring_peak, &zero);
+	__u64 fill = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+
+	/* Racing maxima may lose the smaller step of two; the next event mends it. */
+	if (peak && fill > *peak)
+		*peak = fill;
+	if (!s || !s->wakeup_bytes)
+		return 0;
+	return fill >= s->wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void event_submit(void *event)
 {
 	struct event_header *h = event;
-	__u32 zero = 0, key = h->point;
-	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
+	__u32 key = h->point;
 	struct ledger_row *l = bpf_map_lookup_elem(&ledger, &key);
-	__u64 *peak = bpf_map_lookup_elem(&ring_peak, &zero);
-	__u64 fill = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA), flags = 0;
 
-	/* Racing maxima may lose the smaller step of two; the next event mends it. */
-	if (peak && fill > *peak)
-		*peak = fill;
-	if (s && s->wakeup_bytes)
-		flags = fill >= s->wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (l)
 		__sync_fetch_and_add(&l->submitted, 1);
-	bpf_ringbuf_submit(event, flags);
+	bpf_ringbuf_submit(event, event_wakeup());
+}
+
+/*
+ * Sends a record of variable size that was put together in the program's own
+ * memory: reserving needs a constant size. size was checked against that memory.
+ */
+static __always_inline void event_send(struct event_header *h, __u64 size)
+{
+	__u32 key = h->point;
+	struct ledger_row *l = bpf_map_lookup_elem(&ledger, &key);
+
+	h->size = size;
+	if (!l)
+		return;
+	__sync_fetch_and_add(&l->attempted, 1);
+	if (bpf_ringbuf_output(&events, h, size, event_wakeup()))
+		__sync_fetch_and_add(&l->dropped, 1);
+	else
+		__sync_fetch_and_add(&l->submitted, 1);
 }
 
 static __always_inline __u64 task_cgroup_id(struct task_struct *t)

@@ -93,8 +93,70 @@ enum cgroup_subsys_id {
 	memory_cgrp_id = 1,
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
+struct user_namespace {
+	struct ns_common ns;
+};
+
+typedef struct {
+	__u64 val; /* two words of 32 bits before 6.3, which read the same */
+} kernel_cap_t;
+
+typedef struct {
+	unsigned int val;
+} kgid_t;
+
 struct cred {
-	kuid_t uid;
+	kuid_t uid, suid, euid, fsuid;
+	kgid_t gid, sgid, egid, fsgid;
+	unsigned int securebits;
+	kernel_cap_t cap_inheritable, cap_permitted, cap_effective;
+	struct user_namespace *user_ns;
+};
+
+struct uts_namespace {
+	struct ns_common ns;
+};
+struct ipc_namespace {
+	struct ns_common ns;
+};
+struct mnt_namespace {
+	struct ns_common ns;
+};
+struct time_namespace {
+	struct ns_common ns;
+};
+struct cgroup_namespace {
+	struct ns_common ns;
+};
+struct net {
+	struct ns_common ns;
+};
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
+	struct net *net_ns;
+	struct time_namespace *time_ns; /* since 5.6 */
+	struct time_namespace *time_ns_for_children;
+	struct cgroup_namespace *cgroup_ns;
+};
+
+struct upid {
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1]; /* one per level */
 };
 
 typedef struct {
@@ -108,6 +170,7 @@ struct percpu_counter {
 /* resident pages by kind: file, anonymous, swapped out, shared */
 struct mm_struct {
 	struct percpu_counter rss_stat[4]; /* since 6.2 */
+	unsigned long arg_start, arg_end;  /* of the arguments, each with its NUL */
 };
 struct mm_rss_stat {
 	atomic_long_t count[4];
@@ -165,16 +228,51 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct mm_struct *mm;
 	unsigned int flags;
+	struct fs_struct *fs;
+	struct nsproxy *nsproxy;
+	struct pid *thread_pid;
 };
 
 struct linux_binprm {
 	const char *filename;
+	struct file *file;
 };
 
 /* ---- files and sockets ---- */
 
 struct inode {
 	__u16 i_mode;
+	unsigned long i_ino;
+	unsigned int i_nlink;
+};
+
+struct qstr {
+	__u32 len;
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct fs_struct {
+	struct path root, pwd;
 };
 
 struct file {
@@ -188,7 +286,6 @@ struct in6_addr {
 	} in6_u;
 };
 
-struct net;
 typedef struct {
 	struct net *net;
 } possible_net_t;

@@ -110,6 +110,7 @@ func (p *probes) pipelineCollectors() collectors.Group {
 		collectors.NewEvents(p.kernel, p.events, p.attached),
 		collectors.NewRings(p.events, p.pipeline),
 		collectors.NewEventTiming(p.pipeline),
+		collectors.NewStrings(&p.editor, p.attached),
 		collectors.NewCanary(p.pipeline),
 		collectors.NewOperations(p.timers),
 	}

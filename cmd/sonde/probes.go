@@ -39,6 +39,7 @@ type probes struct {
 	attached time.Time
 	kernel   *bpf.Kernel
 	events   *bpf.Events
+	editor   event.Editor // of every text that an event carries
 	pipeline *stream.Pipeline
 	canary   *stream.Canary
 	timers   *stream.Timers
@@ -84,6 +85,7 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 		examples: collectors.NewExemplars(o.settings.node),
 		stats:    bpf.NewStatsSampler(),
 	}
+	p.editor.KeepArguments(o.config.Runtime.Processes.Arguments)
 	p.work, p.stopping = context.WithCancel(context.Background())
 	p.pipeline = stream.NewPipeline("events", &bpf.BootClock{}, p.canary, func(ev *event.Event) {
 		p.examples.Record(ev)
@@ -108,6 +110,13 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 	return p, nil
 }
 
+// follow makes events follow the runtime configuration. It goes before the picture,
+// so that nothing enters that which was just cleared.
+func (p *probes) follow(r config.Runtime) error {
+	p.editor.KeepArguments(r.Processes.Arguments)
+	return nil
+}
+
 func (p *probes) makeModel() (detail string, err error) {
 	if p.model, err = newModel(p.opts.log.With(logging.TargetKey, "state"), p.opts.settings, p.opts.config); err != nil {
 		return "", err
@@ -120,7 +129,7 @@ func (p *probes) makeModel() (detail string, err error) {
 func (p *probes) loadKernel() (string, error) {
 	var err error
 	limits := p.opts.config.Limits
-	if p.kernel, err = bpf.Load(bpf.Options{RingBytes: uint32(limits.RingBytes), BTF: p.opts.settings.btf}); err != nil {
+	if p.kernel, err = bpf.Load(bpf.Options{RingBytes: uint32(limits.RingBytes), BTF: p.opts.settings.btf, Editor: &p.editor}); err != nil {
 		return "", err
 	}
 	if p.events, err = bpf.NewEvents(p.kernel, p.pipeline); err != nil {

@@ -157,6 +157,7 @@ func (a *agent) start(ctx context.Context) error {
 		return a.machine.explain(err, exitProbes)
 	}
 	a.probes.Store(p)
+	a.store.Follow(config.Applier{Name: "events", Apply: p.follow})
 	a.store.Follow(config.Applier{Name: "state", Apply: p.model.follow})
 	if err := errors.Join(p.AddCollectors(a.exporter), a.addOwnCollectors(p.kernel)); err != nil {
 		return err

@@ -123,6 +123,8 @@ func (s *settings) flags() []*setting {
 		{name: "path.sysfs", preset: one("/sys"), set: checked(&s.sysFS, checkAbsolute), help: "Mount point of sysfs."},
 		{name: "path.cgroupfs", set: text(&s.cgroupFS),
 			help: "Root of the host's cgroup v2 hierarchy. Empty: /host/sys/fs/cgroup or the mount that shows the whole machine."},
+		{name: "process-arguments", toggle: true, preset: one("true"), key: "processes.arguments",
+			help: "Keep the arguments of processes: in /state, in events and in what is sent. Passwords are sometimes among them."},
 		{name: "node.name", set: text(&s.node), help: "Name of this node in logs and pushed series. Empty: the host name."},
 		{name: "log.level", preset: one("info"), key: "log.level",
 			help: "Least severe records that are logged: trace, debug, info, warn, error or off; exceptions follow as target=level, such as info,exporter=debug."},

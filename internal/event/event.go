@@ -45,12 +45,8 @@ func AllPoints() []Point {
 	return all
 }
 
-// Bounds of the variable parts of an event, in bytes. The kernel side cuts at
-// the same lengths.
-const (
-	CommLen = 16
-	PathLen = 256
-)
+// CommLen is the size of a thread's name, NUL padded.
+const CommLen = 16
 
 // Process identifies the process an event belongs to. PID and StartNS together
 // are unique for the life of the machine, whatever pids are reused.
@@ -65,8 +61,8 @@ type Process struct {
 }
 
 // Event is one record. The fields after Process are valid for the points their
-// comments name and zero elsewhere. An Event is reused by its reader: keep a
-// copy, never a pointer.
+// comments name and zero elsewhere. An Event is reused by its reader, its texts
+// too: whoever keeps one calls Clone or CopyTo, and never keeps a pointer.
 type Event struct {
 	Point   Point
 	CPU     uint16
@@ -74,11 +70,37 @@ type Event struct {
 	TimeNS  uint64 // CLOCK_BOOTTIME
 	Process Process
 
-	Child   Process       // process/fork
-	Path    [PathLen]byte // process/exec: file name given to execve, NUL padded
-	PathLen uint16        // bytes of Path in use
-	Exit    Exit          // process/exit
-	Conn    Conn          // network/*
+	Child Process // process/fork
+	Exec  Exec    // process/exec
+	Exit  Exit    // process/exit
+	Conn  Conn    // network/*
+
+	// Texts says where in Data each text lies; see Text and Editor.
+	Texts [TextKinds]Span
+	Data  []byte
+}
+
+// Exec tells what a process became by execve.
+type Exec struct {
+	Credentials Credentials
+	Namespaces  Namespaces
+	Inode       uint64 // of the executed file
+	Links       uint32 // to it; 0 for a deleted file and for a memfd
+	Mode        uint16 // of it, with the bits of setuid and setgid
+}
+
+// Credentials are those of one thread, as its own user namespace does not see
+// them: ids of the initial one.
+type Credentials struct {
+	UID, GID, EUID, EGID, SUID, SGID, FSUID, FSGID uint32
+
+	SecureBits                        uint32
+	Permitted, Effective, Inheritable uint64 // capabilities, bit n is capability n
+}
+
+// Namespaces are the inodes by which namespaces are known; 0 where the kernel has none.
+type Namespaces struct {
+	UTS, IPC, Mnt, PID, PIDForChildren, Net, Time, TimeForChildren, Cgroup, User uint32
 }
 
 // Exit tells how a process ended.

@@ -223,7 +223,7 @@ func BenchmarkApplyProcess(b *testing.B) {
 	f.exec(parent, "/bin/sh")
 	fork := event.Event{Point: event.ProcessFork, Process: parent}
 	exec := event.Event{Point: event.ProcessExec}
-	exec.PathLen = uint16(copy(exec.Path[:], "/usr/bin/true"))
+	f.editor.Set(&exec, event.TextPath, []byte("/usr/bin/true"), false)
 	exit := event.Event{Point: event.ProcessExit}
 	i := uint64(0)
 	b.ReportAllocs()

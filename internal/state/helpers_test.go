@@ -41,6 +41,7 @@ type fixture struct {
 	*Store
 	clock   *testClock
 	cookies uint64
+	editor  event.Editor
 }
 
 func newFixture(t testing.TB, change func(*Options)) *fixture {
@@ -124,8 +125,8 @@ func (f *fixture) listen(p event.Process, local string) (closing func()) {
 }
 
 func (f *fixture) exec(p event.Process, path string) {
-	ev := event.Event{Point: event.ProcessExec, TimeNS: f.clock.Load(), Process: p, PathLen: uint16(len(path))}
-	copy(ev.Path[:], path)
+	ev := event.Event{Point: event.ProcessExec, TimeNS: f.clock.Load(), Process: p}
+	f.editor.Set(&ev, event.TextPath, []byte(path), false)
 	f.Apply(&ev)
 }
 

@@ -124,8 +124,8 @@ func (s *Store) applyExec(ev *event.Event) {
 	s.retext(&sl.rec.group, container)
 	sl.rec.comm, sl.rec.uid, sl.rec.cgroup = ev.Process.Comm, ev.Process.UID, ev.Process.CgroupID
 	s.texts.drop(sl.rec.exe)
-	sl.rec.exe = s.text(ev.Path[:ev.PathLen])
-	s.setArguments(&sl.rec, nil) // those of the program before
+	sl.rec.exe = s.text(ev.Text(event.TextPath))
+	s.setArguments(&sl.rec, ev.Text(event.TextArgs))
 }
 
 func (s *Store) applyExit(ev *event.Event) {

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What security events tell of a task beyond who it is: credentials, namespaces,
+ * paths. Helper calls without number: for what happens some thousand times a second.
+ */
+#ifndef SONDE_TASK_BPF_H
+#define SONDE_TASK_BPF_H
+
+#include "kernel.h"
+#include "event.bpf.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+static __always_inline void fill_credentials(struct credentials *c, struct task_struct *t)
+{
+	const struct cred *cred = BPF_CORE_READ(t, cred);
+
+	c->uid = BPF_CORE_READ(cred, uid.val);
+	c->gid = BPF_CORE_READ(cred, gid.val);
+	c->euid = BPF_CORE_READ(cred, euid.val);
+	c->egid = BPF_CORE_READ(cred, egid.val);
+	c->suid = BPF_CORE_READ(cred, suid.val);
+	c->sgid = BPF_CORE_READ(cred, sgid.val);
+	c->fsuid = BPF_CORE_READ(cred, fsuid.val);
+	c->fsgid = BPF_CORE_READ(cred, fsgid.val);
+	c->securebits = BPF_CORE_READ(cred, securebits);
+	c->pad = 0;
+	bpf_core_read(&c->permitted, sizeof(c->permitted), &cred->cap_permitted);
+	bpf_core_read(&c->effective, sizeof(c->effective), &cred->cap_effective);
+	bpf_core_read(&c->inheritable, sizeof(c->inheritable), &cred->cap_inheritable);
+}
+
+/* The pid namespace that a task is in: that of the deepest of its ids. */
+static __always_inline __u32 pid_namespace_of(struct task_struct *t)
+{
+	struct pid *pid = BPF_CORE_READ(t, thread_pid);
+	unsigned int level = BPF_CORE_READ(pid, level);
+	struct upid *id = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+			  level * bpf_core_type_size(struct upid);
+
+	return BPF_CORE_READ(id, ns, ns.inum);
+}
+
+static __always_inline void fill_namespaces(struct namespaces *n, struct task_struct *t)
+{
+	struct nsproxy *p = BPF_CORE_READ(t, nsproxy);
+
+	n->uts = BPF_CORE_READ(p, uts_ns, ns.inum);
+	n->ipc = BPF_CORE_READ(p, ipc_ns, ns.inum);
+	n->mnt = BPF_CORE_READ(p, mnt_ns, ns.inum);
+	n->pid = pid_namespace_of(t);
+	n->pid_for_children = BPF_CORE_READ(p, pid_ns_for_children, ns.inum);
+	n->net = BPF_CORE_READ(p, net_ns, ns.inum);
+	n->time = n->time_for_children = 0;
+	if (bpf_core_field_exists(p->time_ns)) {
+		n->time = BPF_CORE_READ(p, time_ns, ns.inum);
+		n->time_for_children = BPF_CORE_READ(p, time_ns_for_children, ns.inum);
+	}
+	n->cgroup = BPF_CORE_READ(p, cgroup_ns, ns.inum);
+	n->user = BPF_CORE_READ(t, cred, user_ns, ns.inum);
+}
+
+#define NAME_LEN 256
+#define MAX_PATH_DEPTH 32
+
+/* Room for a path that is written from its end to its beginning, and for one name more. */
+struct path_room {
+	char text[CWD_LEN + NAME_LEN];
+};
+
+static __always_inline struct mount *mount_of(struct vfsmount *mnt)
+{
+	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+}
+
+/*
+ * Writes the path of a file as the task sees it, and returns its length, which may be marked as truncated: the beginning is what is missing then.
+ * It lies at room->text + CWD_LEN less its length.
+ */
+static __always_inline __u32 path_text(struct path_room *room, struct dentry *d,
+				       struct vfsmount *mnt, struct task_struct *t)
+{
+	struct fs_struct *fs = BPF_CORE_READ(t, fs);
+	struct dentry *root = BPF_CORE_READ(fs, root.dentry), *parent, *top;
+	struct mount *last = mount_of(BPF_CORE_READ(fs, root.mnt));
+	struct mount *m = mount_of(mnt), *up;
+	__u32 pos = CWD_LEN, len;
+
+	for (int i = 0; i < MAX_PATH_DEPTH; i++) {
+		if (d == root && m == last)
+			goto whole;
+		top = BPF_CORE_READ(m, mnt.mnt_root);
+		parent = BPF_CORE_READ(d, d_parent);
+		if (d == top || d == parent) {
+			up = BPF_CORE_READ(m, mnt_parent);
+			if (up == m)
+				goto whole; /* outside of the task's root */
+			d = BPF_CORE_READ(m, mnt_mountpoint);
+			m = up;
+			continue;
+		}
+		len = BPF_CORE_READ(d, d_name.len) & (NAME_LEN - 1);
+		if (pos < len + 1)
+			break;
+		pos -= len + 1;
+		pos &= CWD_LEN - 1;
+		room->text[pos] = '/';
+		bpf_probe_read_kernel(&room->text[pos + 1], len, BPF_CORE_READ(d, d_name.name));
+		d = parent;
+	}
+	return (CWD_LEN - pos) | TEXT_TRUNCATED;
+whole:
+	if (pos == CWD_LEN)
+		room->text[--pos] = '/';
+	return CWD_LEN - pos;
+}
+
+#endif

@@ -1,0 +1,149 @@
+package event
+
+import (
+	"slices"
+	"sync/atomic"
+	"unicode/utf8"
+)
+
+// Text names a text that an event may carry. The values are the order of texts
+// in a record of the kernel side (bpf/headers/event.bpf.h).
+type Text uint8
+
+// The texts.
+const (
+	TextPath Text = iota // process/exec: file name as it was given to execve
+	TextArgs             // process/exec: arguments from the zeroth on, a NUL after each
+	TextCwd              // process/exec: working directory, as the process sees it
+
+	TextKinds = int(TextCwd) + 1
+)
+
+// Bounds of the texts, in bytes. The kernel side cuts at the same lengths.
+const (
+	PathLen = 1024
+	ArgsLen = 4096
+	CwdLen  = 1024
+
+	maxData = PathLen + ArgsLen + CwdLen
+)
+
+// bounds is the longest that each text may be.
+var bounds = [TextKinds]int{TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen}
+
+// Span is where a text lies in an event's data, and what is wrong with it.
+type Span struct {
+	At, Len    uint16
+	Truncated  bool // it was longer
+	Unreadable bool // it could not be read; Len is 0
+}
+
+// Text returns one of the event's texts, empty if it has none. It is valid UTF-8
+// and lives as long as the event is not reused.
+func (e *Event) Text(t Text) []byte {
+	s := e.Texts[t]
+	return e.Data[s.At : s.At+s.Len]
+}
+
+// Reset makes the event one without content and keeps the room for its texts.
+func (e *Event) Reset() { *e = Event{Data: e.Data[:0]} }
+
+// CopyTo makes a copy whose texts lie in data, of which len(e.Data) bytes are
+// overwritten.
+func (e *Event) CopyTo(to *Event, data []byte) {
+	*to = *e
+	to.Data = data[:copy(data, e.Data)]
+}
+
+// Clone returns a copy that shares nothing with the event.
+func (e *Event) Clone() Event {
+	c := *e
+	c.Data = slices.Clone(e.Data)
+	return c
+}
+
+// Editor is the only way by which texts get into events, wherever they come from.
+// It cuts them at their bounds, replaces what is not UTF-8, withholds arguments
+// where they are not wanted, and counts what it did. The zero value withholds
+// nothing. It may be used concurrently.
+type Editor struct {
+	withhold      atomic.Bool
+	cut, repaired atomic.Uint64
+}
+
+// KeepArguments says whether arguments of processes may be in events.
+func (ed *Editor) KeepArguments(keep bool) { ed.withhold.Store(!keep) }
+
+// Sanitized returns how many texts were cut and how many were not UTF-8.
+func (ed *Editor) Sanitized() (cut, repaired uint64) { return ed.cut.Load(), ed.repaired.Load() }
+
+// Set gives the event a text, once. truncated says that raw is not all of it. Set
+// allocates for an event's first text and never again while the event is reused.
+func (ed *Editor) Set(e *Event, t Text, raw []byte, truncated bool) {
+	if t == TextArgs && ed.withhold.Load() {
+		return
+	}
+	if len(raw) > bounds[t] {
+		raw, truncated = raw[:bounds[t]], true
+	}
+	if e.Data == nil {
+		e.Data = make([]byte, 0, maxData)
+	}
+	at := len(e.Data)
+	e.Data = append(e.Data, raw...)
+	if truncated {
+		ed.cut.Add(1)
+		e.Data = trimRune(e.Data)
+	}
+	if repair(e.Data[at:]) {
+		ed.repaired.Add(1)
+	}
+	e.Texts[t] = Span{At: uint16(at), Len: uint16(len(e.Data) - at), Truncated: truncated}
+}
+
+// Unreadable notes that a text exists and could not be read.
+func (ed *Editor) Unreadable(e *Event, t Text) { e.Texts[t] = Span{Unreadable: true} }
+
+// Comm makes a thread's name valid UTF-8.
+func (ed *Editor) Comm(comm *[CommLen]byte) {
+	for _, b := range comm {
+		if b >= utf8.RuneSelf {
+			if repair(comm[:]) {
+				ed.repaired.Add(1)
+			}
+			return
+		}
+	}
+}
+
+// replacement stands for a byte that is not part of valid UTF-8: one byte for one
+// byte, so that a text never grows.
+const replacement = '?'
+
+// repair replaces in place what is not UTF-8 and reports whether there was any.
+func repair(b []byte) bool {
+	if utf8.Valid(b) {
+		return false
+	}
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 {
+			b[i] = replacement
+		}
+		i += n
+	}
+	return true
+}
+
+// trimRune drops the beginning of a character whose rest was cut off.
+func trimRune(b []byte) []byte {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		if last := b[len(b)-n:]; utf8.RuneStart(last[0]) {
+			if !utf8.FullRune(last) {
+				return b[:len(b)-n]
+			}
+			return b
+		}
+	}
+	return b
+}
