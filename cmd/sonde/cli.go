@@ -16,7 +16,7 @@ type cli struct {
 
 	run, check *settings
 	checkJSON  bool
-	asks       map[string]func(context.Context, io.Writer) error // the verbs that ask a running sensor
+	asks       map[string]func(context.Context, io.Writer) error // the verbs but run and check, most of which ask a running sensor
 }
 
 func newCLI(stdout io.Writer) *cli {
@@ -44,6 +44,7 @@ func newCLI(stdout io.Writer) *cli {
 	c.addContainers()
 	c.addLogLevel()
 	c.addProfile()
+	c.addTrace()
 	return c
 }
 

@@ -107,7 +107,7 @@ func (s *settings) flags() []*setting {
 		{name: "push.bearer-token-file", set: text(&s.push.bearerTokenFile), help: "File with a bearer token for pushes."},
 		{name: "push.headers-file", set: text(&s.push.headersFile), help: "File with HTTP headers for pushes, one \"Name: value\" a line."},
 		{name: "gvisor.endpoint", set: checked(&s.gvisorEndpoint, checkEndpoint),
-			help: "Socket on which gVisor's sandboxes are received, such as /run/sonde/gvisor.sock. Root alone may connect. Empty: none are."},
+			help: "Socket on which gVisor's sandboxes are received, such as " + gvisor.DefaultEndpoint + ". Root alone may connect. Empty: none are."},
 		{name: "state.dir", preset: one("/var/lib/sonde"), set: checked(&s.stateDir, checkAbsolute),
 			help: "Directory for what must survive a restart."},
 		{name: "bpf.pin-dir", preset: one("/sys/fs/bpf/sonde"), set: checked(&s.pinDir, checkAbsolute),
