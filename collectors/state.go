@@ -26,6 +26,8 @@ var (
 		metric.Enum("table", "process", "connection", "endpoint"))
 	connectionReportsDeferred = declared.Counter("connection_reports_deferred_total",
 		"Reports of new connections that had to wait because their container had used up its limit.")
+	connectionReportsMissed = declared.Counter("connection_reports_missed_total",
+		"Ends of connections that were not reported, as there was no room to remember them until the next report.")
 	knownNetworks = declared.Gauge("known_networks",
 		"Networks that have a name in the runtime configuration.")
 )
@@ -38,7 +40,7 @@ type TableSource interface {
 
 // ReportSource counts reports of connections.
 type ReportSource interface {
-	Deferred() uint64
+	Stats() state.ReportStats
 }
 
 // State shows how full the picture is, and how right it was.
@@ -72,7 +74,8 @@ func (c *State) Collect(context.Context) ([]prometheus.Metric, error) {
 		table("container", t.Entries, t.Max, t.Evictions)
 	}
 	if c.reports != nil {
-		all = append(all, connectionReportsDeferred.With(float64(c.reports.Deferred())))
+		r := c.reports.Stats()
+		all = append(all, connectionReportsDeferred.With(float64(r.Deferred)), connectionReportsMissed.With(float64(r.Missed)))
 	}
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package collectors_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/sonde-ebpf/sonde/collectors"
@@ -17,12 +18,12 @@ var (
 type fakeState struct {
 	tables   []state.TableStat
 	networks int
-	deferred uint64
+	reports  state.ReportStats
 }
 
 func (f fakeState) Tables() []state.TableStat { return f.tables }
 func (f fakeState) KnownNetworks() int        { return f.networks }
-func (f fakeState) Deferred() uint64          { return f.deferred }
+func (f fakeState) Stats() state.ReportStats  { return f.reports }
 
 // idleState is a picture of nothing.
 func idleState() fakeState {
@@ -33,7 +34,7 @@ func idleState() fakeState {
 func busyState() fakeState {
 	f := idleState()
 	f.tables[1] = state.TableStat{Table: "connection", Entries: 1234, Max: 262144, Evictions: 5, Drift: 6}
-	f.networks, f.deferred = 7, 8
+	f.networks, f.reports = 7, state.ReportStats{Deferred: 8, Missed: 9}
 	return f
 }
 
@@ -49,13 +50,16 @@ func TestState(t *testing.T) {
 	if got := value(t, all, "sonde_connection_reports_deferred_total"); got != 8 {
 		t.Errorf("deferred: %v, want 8", got)
 	}
+	if got := value(t, all, "sonde_connection_reports_missed_total"); got != 9 {
+		t.Errorf("missed: %v, want 9", got)
+	}
 }
 
 // TestStateAlone: what nobody keeps is absent, not 0.
 func TestStateAlone(t *testing.T) {
 	for _, m := range mustCollect(t, collectors.NewState(busyState(), nil, nil)) {
 		s := m.(*metric.Series)
-		if len(s.LabelValues()) > 0 && s.LabelValues()[0] == "container" || s.Family().Name == "sonde_connection_reports_deferred_total" {
+		if len(s.LabelValues()) > 0 && s.LabelValues()[0] == "container" || strings.HasPrefix(s.Family().Name, "sonde_connection_reports_") {
 			t.Errorf("%s%q is shown", s.Family().Name, s.LabelValues())
 		}
 	}

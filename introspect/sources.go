@@ -130,6 +130,7 @@ type Pipeline struct {
 	State    []PipelineTable   `json:"state"`
 	BlackBox BlackBox          `json:"black_box"`
 	GVisor   *PipelineGVisor   `json:"gvisor,omitempty"` // nil where none are received
+	Reports  PipelineReports   `json:"reports"`
 }
 
 // PipelineProbe is one probe.
@@ -177,6 +178,14 @@ type PipelineSession struct {
 	Dropped   uint64 `json:"dropped"`
 	Queued    int    `json:"queued"`
 	Capacity  int    `json:"capacity"`
+}
+
+// PipelineReports counts what was reported of connections, the afterglow considered.
+type PipelineReports struct {
+	Active   uint64 `json:"active"`   // that they are there
+	Ended    uint64 `json:"ended"`    // that they are not any more
+	Deferred uint64 `json:"deferred"` // that had to wait for the limit of their container
+	Missed   uint64 `json:"missed"`   // for want of room
 }
 
 // PipelineTable is the fill of one table of the state.

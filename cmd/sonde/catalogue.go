@@ -48,10 +48,10 @@ func (p *probes) AddCollectors(e *exporter.Exporter) error {
 
 func (p *probes) stateCollectors() collectors.Group {
 	if p.model.containers == nil {
-		return collectors.Group{collectors.NewState(p.model.store, nil, nil)}
+		return collectors.Group{collectors.NewState(p.model.store, nil, p.model.reporter)}
 	}
 	return collectors.Group{
-		collectors.NewState(p.model.store, p.model.containers, nil),
+		collectors.NewState(p.model.store, p.model.containers, p.model.reporter),
 		collectors.NewContainers(p.model.containers),
 	}
 }

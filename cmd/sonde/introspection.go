@@ -111,6 +111,8 @@ func (p *probes) pipelineState() introspect.Pipeline {
 		})
 	}
 	out.BlackBox = p.blackBoxState()
+	r := p.model.reporter.Stats()
+	out.Reports = introspect.PipelineReports{Active: r.Active, Ended: r.Ended, Deferred: r.Deferred, Missed: r.Missed}
 	return out
 }
 

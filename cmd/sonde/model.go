@@ -25,11 +25,17 @@ type model struct {
 	clock      *sharedClock
 	store      *state.Store
 	containers *container.Containers // nil where no cgroup can be seen
+	reporter   *state.Reporter
+	report     func(state.Change) // takes what is new about connections; for one goroutine
 }
+
+// reportEvery is how often changes of connections are reported; a change of how peers
+// are shown is reported at once.
+const reportEvery = 30 * time.Second
 
 // newModel makes an empty picture; the first survey fills it.
 func newModel(log *slog.Logger, s *settings, c *config.Config) (*model, error) {
-	m := &model{log: log, clock: &sharedClock{}}
+	m := &model{log: log, clock: &sharedClock{}, report: func(state.Change) {}} // counted, and wanted by nobody else yet
 	var err error
 	m.containers, err = container.New(container.Options{
 		Proc: s.procFS, CgroupRoot: s.cgroupFS, Runtimes: c.Containers, Max: c.Limits.Containers,
@@ -50,6 +56,7 @@ func newModel(log *slog.Logger, s *settings, c *config.Config) (*model, error) {
 	if m.store, err = state.New(o); err != nil {
 		return nil, err
 	}
+	m.reporter = state.NewReporter(m.store)
 	return m, nil
 }
 
@@ -65,6 +72,10 @@ func (m *model) apply(ev *event.Event) {
 func (m *model) run(ctx context.Context, survey func(*state.Survey) (processes, sockets bool)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.store.Run(ctx) })
+	g.Go(func() error {
+		m.reporter.Run(ctx, reportEvery, m.report)
+		return nil
+	})
 	if m.containers != nil {
 		g.Go(func() error { return m.containers.Run(ctx) })
 	}

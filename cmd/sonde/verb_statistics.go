@@ -38,6 +38,7 @@ func (s *statistics) write(p *page) {
 	p.row("memory", memoryText(&s.Sensor.Memory))
 	p.row("reader", fmt.Sprintf("%d read, %d undecodable", l.Reader.Read, l.Reader.Undecodable))
 	p.row("canary", fmt.Sprintf("%d arrived, %d lost", l.Canary.Arrived, l.Canary.Lost))
+	p.row("reports", fmt.Sprintf("%d active, %d ended, %d deferred, %d missed", l.Reports.Active, l.Reports.Ended, l.Reports.Deferred, l.Reports.Missed))
 	p.gap()
 	writeRings(p, l.Rings)
 	p.gap()

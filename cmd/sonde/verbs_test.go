@@ -57,6 +57,7 @@ func fakeSensor(t *testing.T, change func(*introspect.Sources)) (address string)
 				Sessions: []introspect.PipelineSession{{Session: "default", Sink: "jsonl", Matched: 3, Delivered: 2, Dropped: 1, Capacity: 10}},
 				State:    []introspect.PipelineTable{{Table: "process", Entries: 3, Max: 10, Evictions: 1}},
 				Reader:   introspect.PipelineReader{Read: 4}, Canary: introspect.PipelineCanary{Arrived: 9},
+				Reports: introspect.PipelineReports{Active: 6, Ended: 5, Deferred: 4},
 			}
 		},
 		Processes:  fakeProcesses{},

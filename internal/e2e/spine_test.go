@@ -23,6 +23,7 @@ var acts = map[string]func() error{
 	"join":             join,
 	"eat":              eat,
 	"nothing":          func() error { return nil },
+	"talk-to-public":   talkToPublic,
 	"listen":           listen,
 	"exec-from-thread": execFromThread,
 }

@@ -135,6 +135,9 @@ func (s *Store) applyClose(ev *event.Event) {
 // endConnection takes a live connection out of the index: its socket may be
 // another's at once.
 func (s *Store) endConnection(id slotID, now uint64) {
+	if s.endings != nil {
+		s.endings.note(s, &s.connections.at(id).rec, now)
+	}
 	if s.keep.connections == 0 {
 		s.forgetConnection(id)
 		return

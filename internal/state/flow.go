@@ -30,8 +30,24 @@ func (s *Store) normalise(n *networks, c *connection) (f flow, ok bool) {
 	return newFlow(c, peer), true
 }
 
+// renormalise is normalise of a flow whose peer is a single address.
+func (s *Store) renormalise(n *networks, f flow) (shown flow, ok bool) {
+	remote := address(f.family, &f.peer)
+	peer, ok := n.shown(s.classOf(remote), remote, f.inbound)
+	if ok {
+		f.setPeer(peer)
+	}
+	return f, ok
+}
+
 func newFlow(c *connection, peer netip.Prefix) flow {
-	f := flow{port: c.servicePort(), bits: uint8(peer.Bits()), family: event.IPv6, protocol: c.protocol, inbound: c.inbound}
+	f := flow{port: c.servicePort(), protocol: c.protocol, inbound: c.inbound}
+	f.setPeer(peer)
+	return f
+}
+
+func (f *flow) setPeer(peer netip.Prefix) {
+	f.peer, f.bits, f.family = [16]byte{}, uint8(peer.Bits()), event.IPv6
 	if peer.Addr().Is4() {
 		f.family = event.IPv4
 		four := peer.Addr().As4()
@@ -39,7 +55,6 @@ func newFlow(c *connection, peer netip.Prefix) flow {
 	} else {
 		f.peer = peer.Addr().As16()
 	}
-	return f
 }
 
 // servicePort is the port of the side that serves.

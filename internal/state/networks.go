@@ -65,7 +65,13 @@ func (s *Store) SetNetworking(n Networking) {
 	for i, k := range n.Known {
 		known[i] = unmapped(k.Prefix)
 	}
-	s.networks.Store(&networks{n, newRanges(known), newRanges(allUnmapped(n.Ignored)), newRanges(allUnmapped(n.NonAggregated))})
+	now := &networks{n, newRanges(known), newRanges(allUnmapped(n.Ignored)), newRanges(allUnmapped(n.NonAggregated))}
+	if old := s.networks.Swap(now); old != nil && !now.showsAs(old) {
+		select {
+		case s.shownAnew <- struct{}{}:
+		default: // told already
+		}
+	}
 }
 
 // showsAs reports whether two settings show every peer alike.

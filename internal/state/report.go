@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,15 +29,25 @@ type Change struct {
 // New connections of a container beyond its limit are deferred: they are reported
 // when the limit allows it, even if they have ended by then.
 //
-// The Store must keep ended connections for longer than the time between two
-// reports (Store.KeepConnections), or those in between are not seen. A Reporter is
-// for one goroutine, except for Deferred.
+// A connection that begins and ends between two questions is seen: the Store notes
+// what ends while it has a Reporter, one at a time. A Reporter is for one goroutine,
+// except for Stats.
 type Reporter struct {
 	s        *Store
+	endings  *endings
 	networks *networks
 	known    map[reportKey]reportState
 	limits   map[string]bucket
-	deferred atomic.Uint64
+
+	active, ended, deferred, missed, lost atomic.Uint64
+}
+
+// ReportStats counts what a Reporter has told. All of it only grows.
+type ReportStats struct {
+	Active   uint64 // changes to active
+	Ended    uint64 // and to ended
+	Deferred uint64 // connections that had to wait for their container's limit
+	Missed   uint64 // endings of connections that there was no room to remember: not told
 }
 
 type reportKey struct {
@@ -58,13 +69,49 @@ type bucket struct {
 	filledNS uint64
 }
 
-// NewReporter returns a Reporter that has reported nothing.
+// NewReporter returns a Reporter that has reported nothing. Close ends it.
 func NewReporter(s *Store) *Reporter {
-	return &Reporter{s: s, networks: s.networks.Load(), known: map[reportKey]reportState{}, limits: map[string]bucket{}}
+	r := &Reporter{
+		s: s, endings: newEndings(maxEndings), networks: s.networks.Load(), known: map[reportKey]reportState{}, limits: map[string]bucket{},
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endings = r.endings
+	return r
 }
 
-// Deferred returns how many reports had to wait for their container's limit.
-func (r *Reporter) Deferred() uint64 { return r.deferred.Load() }
+// Close tells the Store that nobody asks any more.
+func (r *Reporter) Close() {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if r.s.endings == r.endings {
+		r.s.endings = nil
+	}
+}
+
+// Stats returns what was told so far.
+func (r *Reporter) Stats() ReportStats {
+	return ReportStats{r.active.Load(), r.ended.Load(), r.deferred.Load(), r.missed.Load() + r.lost.Load()}
+}
+
+// Run tells of every change until ctx ends: those of some time together, and at once
+// when peers are shown in another way than before. A change is valid as long as
+// anybody likes.
+func (r *Reporter) Run(ctx context.Context, every time.Duration, tell func(Change)) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-r.s.shownAnew:
+		}
+		for _, c := range r.Report() {
+			tell(c)
+		}
+	}
+}
 
 // Report returns what has changed since the last call, oldest first. After a change
 // of how peers are shown, what was reported in the old form ends at once and appears
@@ -111,23 +158,26 @@ type reportRound struct {
 	changes  []Change
 }
 
-// observe returns every flow of the Store, those that have ended included.
+// observe returns every flow that is, and those that have ended since the last round.
+// What ends while it looks is in the one or the other.
 func (r *reportRound) observe() map[reportKey]observation {
 	seen := make(map[reportKey]observation)
-	r.s.eachConnection(&Query{Ended: true}, func(_ slotID, c *copiedConnection) {
-		f, ok := r.s.normalise(r.networks, &c.connection)
+	r.s.eachConnection(&Query{}, func(_ slotID, c *copiedConnection) {
+		if f, ok := r.s.normalise(r.networks, &c.connection); ok {
+			seen[reportKey{ShortID(c.container), f}] = observation{r.now, true}
+		}
+	})
+	lost := r.endings.each(r.s, func(k *endedFlow, container string, atNS uint64) {
+		f, ok := r.s.renormalise(r.networks, k.flow)
 		if !ok {
 			return
 		}
-		k := reportKey{ShortID(c.container), f}
-		o := seen[k]
-		o.active = o.active || c.active
-		if c.active {
-			o.lastNS = r.now
-		}
-		o.lastNS = max(o.lastNS, c.closedNS)
-		seen[k] = o
+		key := reportKey{ShortID(container), f}
+		o := seen[key]
+		o.lastNS = max(o.lastNS, min(atNS, r.now))
+		seen[key] = o
 	})
+	r.lost.Store(lost)
 	return seen
 }
 
@@ -143,8 +193,12 @@ func (r *reportRound) compare(k reportKey, o observation) {
 	}
 	if old.waiting {
 		old.lastNS = o.lastNS
-		if !known && len(r.known) >= r.s.connections.max {
-			r.deferred.Add(1) // no room to remember it: the next round finds it again
+		if !known && len(r.known) >= r.s.connections.max { // no room to remember it
+			if o.active {
+				r.deferred.Add(1) // the next round finds it again
+			} else {
+				r.missed.Add(1)
+			}
 			return
 		}
 		r.known[k] = old
@@ -224,6 +278,11 @@ func (r *Reporter) forgetLimits(now uint64) {
 }
 
 func (r *reportRound) tell(k reportKey, active bool, at uint64) {
+	if active {
+		r.active.Add(1)
+	} else {
+		r.ended.Add(1)
+	}
 	peer := k.prefix()
 	r.changes = append(r.changes, Change{
 		Container: k.container, Inbound: k.inbound, Protocol: k.protocol, Port: k.port,

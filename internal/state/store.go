@@ -31,8 +31,8 @@ type Options struct {
 	MaxTextBytes   int // of paths, arguments and container ids together
 
 	// How long what has ended is kept: a process for the lineage of those it
-	// leaves behind, an endpoint for whoever asks what was open a moment ago, a
-	// connection for a Reporter. 0 keeps none.
+	// leaves behind, an endpoint or a connection for whoever asks what was open a
+	// moment ago. 0 keeps none.
 	KeepProcesses, KeepEndpoints, KeepConnections time.Duration
 
 	// Arguments says whether the arguments of processes are kept; see KeepArguments.
@@ -75,6 +75,7 @@ type Store struct {
 	classes    *ranges
 	networks   atomic.Pointer[networks]
 	arguments  atomic.Bool
+	shownAnew  chan struct{} // peers are shown in another way than before; for the Reporter
 
 	mu          sync.Mutex // guards what follows; held for one event or one chunk
 	texts       texts
@@ -83,6 +84,7 @@ type Store struct {
 	endpoints   endpoints
 	keep        struct{ processes, endpoints, connections uint64 }
 	surveys     surveys
+	endings     *endings // nil without a Reporter
 }
 
 // New returns an empty Store.
@@ -96,6 +98,7 @@ func New(o Options) (*Store, error) {
 		processes:   newProcesses(o.MaxProcesses),
 		connections: newConnections(o.MaxConnections),
 		endpoints:   newEndpoints(o.MaxEndpoints),
+		shownAnew:   make(chan struct{}, 1),
 	}
 	if s.containers == nil {
 		s.containers = host{}
@@ -130,13 +133,6 @@ func (s *Store) Apply(ev *event.Event) {
 	case event.NetworkClose:
 		s.applyClose(ev)
 	}
-}
-
-// KeepConnections changes how long connections are kept after their end.
-func (s *Store) KeepConnections(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keep.connections = uint64(max(d, 0))
 }
 
 // expireEvery is how often Run looks for entries that have been kept long enough.
