@@ -28,9 +28,14 @@ var (
 	eventsDropped = declared.Counter("events_dropped_total",
 		"Events lost, by where and why. Counts of other families do not depend on events.",
 		metric.Enum("point", append(pointNames(), unknownPoint)...),
-		metric.Enum("stage", "ring", "decode"),
-		metric.Enum("reason", "ring_full", "malformed"))
+		metric.Enum("stage", "ring", "decode", "session", "sink"),
+		metric.Enum("reason", lossReasons(event.AllLosses())...))
 )
+
+// lossReasons names what may become of an event.
+func lossReasons(losses []event.Loss) []string {
+	return namesOf(len(losses), func(i int) string { return losses[i].Reason() })
+}
 
 func pointNames() []string {
 	names := make([]string, 0, event.Points)
@@ -50,16 +55,23 @@ type ReaderSource interface {
 	Stats() bpf.EventStats
 }
 
-// Events shows the ledger of events from the kernel to their decoding.
+// LossSource counts the events that sessions wanted and did not get.
+type LossSource interface {
+	Lost() [event.Points][event.Losses]uint64
+}
+
+// Events shows the ledger of events from the kernel to their decoding, and whatever
+// was lost after it.
 type Events struct {
-	ledger  LedgerSource
-	reader  ReaderSource
-	created time.Time
+	ledger   LedgerSource
+	reader   ReaderSource
+	sessions LossSource
+	created  time.Time
 }
 
 // NewEvents returns the collector; created is when the ring was made.
-func NewEvents(ledger LedgerSource, reader ReaderSource, created time.Time) *Events {
-	return &Events{ledger: ledger, reader: reader, created: created}
+func NewEvents(ledger LedgerSource, reader ReaderSource, sessions LossSource, created time.Time) *Events {
+	return &Events{ledger: ledger, reader: reader, sessions: sessions, created: created}
 }
 
 // Collect implements Collector. The reader is asked first: of what it has read, the
@@ -68,7 +80,12 @@ func (c *Events) Collect(context.Context) ([]prometheus.Metric, error) {
 	read := c.reader.Stats()
 	all := []prometheus.Metric{
 		eventsRead.WithCreated(float64(read.Read), c.created),
-		eventsDropped.WithCreated(float64(read.Undecodable), c.created, unknownPoint, "decode", "malformed"),
+		eventsDropped.WithCreated(float64(read.Undecodable), c.created, unknownPoint, event.LossMalformed.Stage(), event.LossMalformed.Reason()),
+	}
+	for p, losses := range c.sessions.Lost() {
+		for _, loss := range sessionLosses {
+			all = append(all, eventsDropped.WithCreated(float64(losses[loss]), c.created, event.Point(p).String(), loss.Stage(), loss.Reason()))
+		}
 	}
 	ledger, err := c.ledger.Ledger()
 	for _, s := range ledger {
@@ -76,7 +93,7 @@ func (c *Events) Collect(context.Context) ([]prometheus.Metric, error) {
 		all = append(all,
 			eventsAttempted.WithCreated(float64(s.Attempted), c.created, point),
 			eventsSubmitted.WithCreated(float64(s.Submitted), c.created, point),
-			eventsDropped.WithCreated(float64(s.Dropped), c.created, point, "ring", "ring_full"))
+			eventsDropped.WithCreated(float64(s.Dropped), c.created, point, event.LossRing.Stage(), event.LossRing.Reason()))
 	}
 	return all, err
 }

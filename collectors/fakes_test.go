@@ -12,6 +12,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/profile"
+	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
 // attached is when the fake probes were attached.
@@ -153,4 +154,32 @@ func nanoseconds() bpf.Buckets {
 
 func integers() bpf.Buckets {
 	return bpf.Buckets{First: 0, Zero: 1, Counts: []uint64{4, 0, 0, 0, 3, 0, 2}, Sum: 16}
+}
+
+// fakeSessions is what the sessions of a sensor tell of themselves.
+type fakeSessions struct {
+	delay    metric.Buckets
+	lost     [event.Points][event.Losses]uint64
+	sessions []stream.SessionStat
+}
+
+func (f fakeSessions) Lost() [event.Points][event.Losses]uint64 { return f.lost }
+func (f fakeSessions) SinkDelay() metric.Buckets                { return f.delay }
+func (f fakeSessions) Sessions() []stream.SessionStat           { return f.sessions }
+
+func (f fakeSessions) Steps(yield func(event.Point, string, metric.Buckets)) {
+	yield(event.ProcessExec, "match", f.delay)
+	yield(event.ProcessExec, "sink", f.delay)
+}
+
+func busySessions(delay metric.Buckets) fakeSessions {
+	s := fakeSessions{delay: delay}
+	s.lost[event.NetworkConnect][event.LossShed] = 4
+	sink := stream.SinkStat{
+		Session: "default", Sink: "jsonl", Matched: 20, Delivered: 12, Queued: 1, Capacity: stream.QueueEvents,
+		Up: true, LastSuccess: attached.Add(time.Minute),
+	}
+	sink.Dropped[event.LossShed], sink.Dropped[event.LossDisk], sink.Errors[event.LossDisk] = 4, 3, 1
+	s.sessions = []stream.SessionStat{{Name: "default", Created: attached, Sinks: []stream.SinkStat{sink}}}
+	return s
 }

@@ -30,6 +30,7 @@ type sources struct {
 	rings         fakeRings
 	pipeline      fakePipeline
 	sanitized     fakeSanitized
+	sessions      fakeSessions
 	probes        fakeProbes
 	programs      fakePrograms
 	maps          fakeMaps
@@ -64,6 +65,7 @@ func idle() sources {
 	}
 	s.pipeline.delay.Created = attached
 	s.profiles = profile.NewNode(profile.NodeOptions{}).Stats()
+	s.sessions.delay.Created = attached
 	return s
 }
 
@@ -110,6 +112,7 @@ func busy() sources {
 	s.pipeline = fakePipeline{delay: delay, future: 1, past: 2, lost: 3}
 	s.pipeline.events[event.ProcessExec] = 8
 	s.sanitized = fakeSanitized{cut: 2, repaired: 1}
+	s.sessions = busySessions(delay)
 	s.probes = fakeProbes{
 		{Probe: "kernel", Attached: true, Attach: "tp_btf"},
 		{Probe: "udp", Reason: "attach cgroup_skb: operation not permitted\nsecond line"},
@@ -159,9 +162,10 @@ func (s *sources) collectors() map[string]collectors.Collector {
 		"drops": collectors.NewPacketDrops(s.drops, attached),
 		"oom":   collectors.Group{collectors.NewOOMKills(s.oom, s.box), collectors.NewTerminations(s.box)},
 		"pipeline": collectors.Group{
-			collectors.NewEvents(s.ledger, s.reader, attached),
-			collectors.NewEventTiming(s.pipeline),
+			collectors.NewEvents(s.ledger, s.reader, s.sessions, attached),
+			collectors.NewEventTiming(s.pipeline, s.sessions),
 			collectors.NewStrings(s.sanitized, attached),
+			collectors.NewSessions(s.sessions),
 			collectors.NewRings(s.rings, s.pipeline),
 			collectors.NewCanary(s.pipeline),
 			collectors.NewOperations(s.pipeline),

@@ -107,10 +107,11 @@ func (p *probes) oomCollectors() collectors.Group {
 
 func (p *probes) pipelineCollectors() collectors.Group {
 	return collectors.Group{
-		collectors.NewEvents(p.kernel, p.events, p.attached),
+		collectors.NewEvents(p.kernel, p.events, p.sessions, p.attached),
 		collectors.NewRings(p.events, p.pipeline),
-		collectors.NewEventTiming(p.pipeline),
+		collectors.NewEventTiming(p.pipeline, p.sessions),
 		collectors.NewStrings(&p.editor, p.attached),
+		collectors.NewSessions(p.sessions),
 		collectors.NewCanary(p.pipeline),
 		collectors.NewOperations(p.timers),
 	}

@@ -75,7 +75,8 @@ func (a *agent) readiness() introspect.Readiness {
 			r.Drops.RingBuffer += l.Dropped
 		}
 	}
-	r.Drops.Total = r.Drops.RingBuffer + r.Drops.Decode
+	r.Drops.Session, r.Drops.Sink = p.sessions.lost()
+	r.Drops.Total = r.Drops.RingBuffer + r.Drops.Decode + r.Drops.Session + r.Drops.Sink
 	return r
 }
 
@@ -105,6 +106,7 @@ func (p *probes) pipelineState() introspect.Pipeline {
 	reader, canary := p.events.Stats(), p.canary.Stats()
 	out.Reader = introspect.PipelineReader{Read: reader.Read, Undecodable: reader.Undecodable}
 	out.Canary = introspect.PipelineCanary{Arrived: canary.Arrived, Lost: canary.Lost}
+	out.Sessions = p.sessions.pipeline()
 	for _, t := range p.model.store.Tables() {
 		out.State = append(out.State, introspect.PipelineTable{
 			Table: t.Table, Entries: t.Entries, Max: t.Max, Evictions: t.Evictions, Drift: t.Drift,

@@ -47,6 +47,7 @@ type probes struct {
 	stats    *bpf.StatsSampler
 	model    *model
 	profiles *profile.Node
+	sessions *sessions
 
 	// A probe that was refused or is switched off is nil.
 	syscalls  *bpf.Syscalls
@@ -90,6 +91,7 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 	p.pipeline = stream.NewPipeline("events", &bpf.BootClock{}, p.canary, func(ev *event.Event) {
 		p.examples.Record(ev)
 		p.model.apply(ev)
+		p.sessions.Publish(ev)
 	})
 	if err := steps.Do("model", p.makeModel); err != nil {
 		return nil, err
@@ -98,7 +100,10 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 		return nil, err
 	}
 	p.profiles = p.newNodeProfiles()
-	err := p.attachAll(steps)
+	err := steps.Do("sessions", p.startSessions)
+	if err == nil {
+		err = p.attachAll(steps)
+	}
 	if err == nil {
 		err = steps.Do("black_box", p.beginBlackBox)
 	}
@@ -114,7 +119,7 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 // so that nothing enters that which was just cleared.
 func (p *probes) follow(r config.Runtime) error {
 	p.editor.KeepArguments(r.Processes.Arguments)
-	return nil
+	return p.sessions.follow(r)
 }
 
 func (p *probes) makeModel() (detail string, err error) {
@@ -122,6 +127,15 @@ func (p *probes) makeModel() (detail string, err error) {
 		return "", err
 	}
 	return p.model.detail(), nil
+}
+
+// startSessions begins the sessions of the configuration, before any probe is
+// attached: they miss nothing.
+func (p *probes) startSessions() (string, error) {
+	if err := p.sessions.follow(p.opts.config.Runtime); err != nil {
+		return "", &exitError{code: exitConfig, err: err}
+	}
+	return fmt.Sprintf("%d sessions", len(p.sessions.names())), nil
 }
 
 // loadKernel loads what all probes share, opens the event ring and turns the
@@ -136,6 +150,7 @@ func (p *probes) loadKernel() (string, error) {
 		p.kernel.Close()
 		return "", err
 	}
+	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), p.model.clock, p.kernel)
 	if err := p.kernel.SetPoints(event.AllPoints()...); err != nil {
 		return "", errors.Join(err, p.Close())
 	}
@@ -280,8 +295,8 @@ func (p *probes) Run() error {
 	return g.Wait()
 }
 
-// Stop detaches the links, reads the ring to its end and waits for that, until
-// ctx ends. Counts stay readable until Close.
+// Stop detaches the links, reads the ring to its end, lets the sinks take what waits
+// for them, and waits for all that, until ctx ends. Counts stay readable until Close.
 func (p *probes) Stop(ctx context.Context) error {
 	p.stopping()
 	p.kernel.Detach()
@@ -290,18 +305,23 @@ func (p *probes) Stop(ctx context.Context) error {
 	}
 	select {
 	case <-p.drained:
-		if p.oom != nil {
-			return p.oom.Retire()
-		}
-		return nil
 	case <-ctx.Done():
 		return failf(exitStop, "read the event ring to its end: %w", ctx.Err())
 	}
+	if err := p.sessions.Close(ctx); err != nil {
+		p.opts.log.Warn("sessions not ended in order", "err", err)
+	}
+	if p.oom != nil {
+		return p.oom.Retire()
+	}
+	return nil
 }
 
-// Close unloads everything.
+// Close unloads everything. Sessions that Stop has not ended end at once.
 func (p *probes) Close() error {
-	err := p.events.Close()
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := errors.Join(p.sessions.Close(now), p.events.Close())
 	p.kernel.Close()
 	return err
 }

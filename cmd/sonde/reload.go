@@ -15,7 +15,7 @@ import (
 // withoutEffect are the keys that are read and checked, but that nothing in this
 // version acts on. Setting one is told whenever a configuration is taken over.
 var withoutEffect = []string{
-	"sessions", "rules.",
+	"rules.",
 }
 
 // warnWithoutEffect tells of such keys in a configuration that is taken over.

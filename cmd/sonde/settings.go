@@ -197,7 +197,8 @@ func (s *settings) config() (*config.Config, error) {
 			faults = append(faults, f.apply(c))
 		}
 	}
-	return c, errors.Join(faults...)
+	_, err := listedSessions(c.Runtime.Sessions)
+	return c, errors.Join(append(faults, err)...)
 }
 
 func (s *settings) setting(name string) *setting {

@@ -89,9 +89,8 @@ type Processes struct {
 	Arguments bool
 }
 
-// Session is one session: points, a filter and sinks. Until sessions are built
-// only the shape is checked: a list of mappings, each with a name of its own.
-// Everything else in it is accepted as it is and has no effect.
+// Session is one session: points with filters, and sinks. Only the shape is checked
+// here: a list of mappings, each with a name of its own.
 type Session struct {
 	Name string
 	Raw  map[string]any // the whole mapping, name included

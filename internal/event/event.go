@@ -68,6 +68,7 @@ type Event struct {
 	CPU     uint16
 	Seq     uint64 // canary: its number
 	TimeNS  uint64 // CLOCK_BOOTTIME
+	Fields  Fields // what the session that passed it on wants to know of it
 	Process Process
 
 	Child Process // process/fork

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/internal/config"
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/sink"
+	"github.com/sonde-ebpf/sonde/internal/stream"
+	"github.com/sonde-ebpf/sonde/introspect"
+)
+
+// sessions are those of the running sensor: the ones that the configuration lists,
+// and the ones that were created since.
+type sessions struct {
+	*stream.Manager
+	log *slog.Logger
+	// listed are the sessions of the configuration in force, by name, as JSON. Only
+	// follow touches it, which the configuration's store calls one at a time.
+	listed map[string]string
+}
+
+func newSessions(log *slog.Logger, clock stream.Clock, k *bpf.Kernel) *sessions {
+	return &sessions{log: log, listed: map[string]string{}, Manager: stream.NewManager(stream.ManagerOptions{
+		Open: openSink,
+		Enable: func(points []event.Point) error {
+			return k.SetPoints(append(event.AllPoints(), points...)...) // the picture wants them all
+		},
+		Now: clock.Now,
+	})}
+}
+
+// openSink opens a sink by its kind.
+func openSink(c stream.SinkConfig) (stream.Sink, error) {
+	switch c.Name {
+	case "null":
+		return sink.Null{}, nil
+	default:
+		return nil, errors.New("no such kind of sink; there is null")
+	}
+}
+
+// listedSessions reads the sessions that a configuration lists. It returns every fault.
+func listedSessions(all []config.Session) (map[string]string, error) {
+	texts := map[string]string{}
+	var faults []error
+	for _, s := range all {
+		text, err := json.Marshal(s.Raw)
+		if err == nil {
+			_, _, err = stream.ParseSession(text)
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("sessions: %w", err))
+		}
+		texts[s.Name] = string(text)
+	}
+	return texts, errors.Join(faults...)
+}
+
+// follow makes the listed sessions those of the configuration. Of a configuration
+// that cannot be followed nothing stays.
+func (s *sessions) follow(r config.Runtime) error {
+	next, err := listedSessions(r.Sessions)
+	if err != nil {
+		return err
+	}
+	before := s.listed
+	if err := s.change(next); err != nil {
+		return errors.Join(err, s.change(before))
+	}
+	return nil
+}
+
+// change deletes the listed sessions that next has not, or has otherwise, and creates
+// what is new in it.
+func (s *sessions) change(next map[string]string) error {
+	now := map[string]string{}
+	for name, text := range s.listed {
+		if next[name] == text {
+			now[name] = text
+		} else if err := s.remove(name); err != nil {
+			s.log.Warn("session not ended in order", "session", name, "err", err)
+		}
+	}
+	s.listed = now
+	for name, text := range next {
+		if _, there := now[name]; there {
+			continue
+		}
+		if err := s.create([]byte(text)); err != nil {
+			return err
+		}
+		now[name] = text
+	}
+	return nil
+}
+
+// removeTimeout bounds how long the end of a session waits for its sinks.
+const removeTimeout = 5 * time.Second
+
+func (s *sessions) remove(name string) error {
+	ctx, done := context.WithTimeout(context.Background(), removeTimeout)
+	defer done()
+	stat, err := s.Delete(ctx, name)
+	for _, k := range stat.Sinks {
+		s.log.Info("session deleted", "session", name, "sink", k.Sink, "delivered", k.Delivered, "dropped", k.Lost())
+	}
+	return err
+}
+
+func (s *sessions) create(text []byte) error {
+	session, missing, err := stream.ParseSession(text)
+	if err != nil {
+		return err
+	}
+	skipped, err := s.Create(session)
+	if err != nil {
+		return err
+	}
+	if skipped != nil || len(missing) > 0 {
+		s.log.Warn("session created in part", "session", session.Name, "missing", missing, "err", skipped)
+	} else {
+		s.log.Info("session created", "session", session.Name, "points", len(session.Points), "sinks", len(session.Sinks))
+	}
+	return nil
+}
+
+// names lists the sessions.
+func (s *sessions) names() []string {
+	names := []string{}
+	for _, r := range s.Sessions() {
+		names = append(names, r.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// pipeline is the ledger of every session and sink.
+func (s *sessions) pipeline() (all []introspect.PipelineSession) {
+	for _, r := range s.Sessions() {
+		for _, k := range r.Sinks {
+			all = append(all, introspect.PipelineSession{
+				Session: k.Session, Sink: k.Sink, Matched: k.Matched, Delivered: k.Delivered, Dropped: k.Lost(),
+				Queued: k.Queued, Capacity: k.Capacity,
+			})
+		}
+	}
+	return all
+}
+
+// lost returns how many events sessions did not get, by stage.
+func (s *sessions) lost() (session, sink uint64) {
+	for _, losses := range s.Lost() {
+		for loss, n := range losses {
+			if event.Loss(loss).Stage() == "sink" {
+				sink += n
+			} else {
+				session += n
+			}
+		}
+	}
+	return session, sink
+}

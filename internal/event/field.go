@@ -1,0 +1,57 @@
+package event
+
+// Fields is a set of what a session wants of an event beyond what its point always
+// tells.
+type Fields uint32
+
+// The fields. What a sink's form always shows needs no field.
+const (
+	FieldTime Fields = 1 << iota
+	FieldThreadID
+	FieldThreadStart
+	FieldGroupID
+	FieldGroupStart
+	FieldContainer
+	FieldCredentials
+	FieldCwd
+	FieldProcessName
+	FieldParentGroupID
+	FieldExecSession
+	FieldCapabilities
+	FieldNamespaces
+	FieldParent
+	FieldAncestors
+
+	fieldEnd
+)
+
+// fieldNames are the names that session files use, in the order of the values.
+var fieldNames = []string{
+	"time", "thread_id", "task_start_time", "group_id", "thread_group_start_time", "container_id",
+	"credentials", "cwd", "process_name", "parent_thread_group_id", "is_exec_session",
+	"capabilities", "namespaces", "parent", "ancestors",
+}
+
+// ParseField returns the field of that name.
+func ParseField(name string) (f Fields, ok bool) {
+	for i, known := range fieldNames {
+		if known == name {
+			return 1 << i, true
+		}
+	}
+	return 0, false
+}
+
+// Names returns the names of the fields in the set.
+func (f Fields) Names() []string {
+	names := []string{}
+	for i, name := range fieldNames {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// AllFields is the set of all.
+const AllFields = fieldEnd - 1

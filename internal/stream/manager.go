@@ -1,0 +1,318 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/metric"
+)
+
+// ManagerOptions say what a Manager works with.
+type ManagerOptions struct {
+	// Open opens a sink. It is called by whoever creates a session, and may take long.
+	Open func(SinkConfig) (Sink, error)
+	// Enable makes the kernel send the events of those points, all that any session
+	// wants. It is called when that changes, one call at a time.
+	Enable func(points []event.Point) error
+	// Now returns nanoseconds of CLOCK_BOOTTIME. It is called concurrently.
+	Now func() uint64
+}
+
+// Manager holds the sessions and passes events on to them. Its methods may be called
+// concurrently. Creating and deleting never stops the event path.
+type Manager struct {
+	o     ManagerOptions
+	books *books
+
+	change   sync.Mutex // one change at a time
+	sessions []*running // guarded by change
+	shown    atomic.Pointer[[]*running]
+
+	publish sync.Mutex // held for one event, and to exchange the table
+	table   atomic.Pointer[table]
+	count   uint64 // events published; guarded by publish
+}
+
+// running is a session that exists.
+type running struct {
+	session *Session
+	created time.Time
+	feeds   []*feed
+}
+
+// table says by point who wants an event. It never changes.
+type table struct {
+	want [event.Points][]want
+}
+
+// want is one point of one session.
+type want struct {
+	fields event.Fields
+	filter *Filter
+	feeds  []*feed
+}
+
+// Sentinels of Create and Delete.
+var (
+	ErrSessionExists  = errors.New("session exists")
+	ErrNoSession      = errors.New("no such session")
+	ErrTooManySession = errors.New("too many sessions")
+	ErrSinkHangs      = errors.New("sink does not return")
+)
+
+// NewManager returns a Manager without sessions.
+func NewManager(o ManagerOptions) *Manager {
+	m := &Manager{o: o, books: newBooks(o.Now)}
+	m.table.Store(&table{})
+	m.shown.Store(&[]*running{})
+	return m
+}
+
+// Publish offers an event to every session. It copies what it passes on, waits for
+// nobody and does not allocate.
+func (m *Manager) Publish(ev *event.Event) {
+	if len(m.table.Load().want[ev.Point]) == 0 {
+		return
+	}
+	m.publish.Lock()
+	defer m.publish.Unlock()
+	if m.count++; m.count%sampleEvery != 0 {
+		m.match(ev)
+		return
+	}
+	began := time.Now()
+	m.match(ev)
+	m.books.match[ev.Point].ObserveDuration(time.Since(began))
+}
+
+func (m *Manager) match(ev *event.Event) {
+	wants := m.table.Load().want[ev.Point]
+	for i := range wants {
+		w := &wants[i]
+		if !w.filter.wants(ev) {
+			continue
+		}
+		for _, f := range w.feeds {
+			f.offer(ev, w.fields)
+		}
+	}
+}
+
+// Create opens the sinks of a session and lets it begin. Either all of it exists
+// afterwards, or nothing. skipped are the sinks that could not be opened and were
+// not insisted on.
+func (m *Manager) Create(s *Session) (skipped error, err error) {
+	m.change.Lock()
+	defer m.change.Unlock()
+	if err := m.creatable(s); err != nil {
+		return nil, fmt.Errorf("create session %s: %w", s.Name, err)
+	}
+	r := &running{session: s, created: time.Now()}
+	if skipped, err = m.open(r); err != nil {
+		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
+	}
+	next := append(slices.Clone(m.sessions), r)
+	if err := m.o.Enable(pointsOf(next)); err != nil {
+		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
+	}
+	for _, f := range r.feeds {
+		go f.run()
+	}
+	m.exchange(next)
+	return skipped, nil
+}
+
+func (m *Manager) creatable(s *Session) error {
+	switch {
+	case slices.ContainsFunc(m.sessions, func(r *running) bool { return r.session.Name == s.Name }):
+		return ErrSessionExists
+	case len(m.sessions) >= MaxSessions:
+		return fmt.Errorf("%w: %d", ErrTooManySession, MaxSessions)
+	}
+	return s.validate()
+}
+
+func (m *Manager) open(r *running) (skipped, err error) {
+	for _, c := range r.session.Sinks {
+		sink, err := m.o.Open(c)
+		switch {
+		case err == nil:
+			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, m.books))
+		case c.IgnoreSetupError:
+			skipped = errors.Join(skipped, fmt.Errorf("open sink %s: %w", c.Name, err))
+		default:
+			return nil, fmt.Errorf("open sink %s: %w", c.Name, err)
+		}
+	}
+	return skipped, nil
+}
+
+// uniqueName tells two sinks of one kind in one session apart: jsonl, jsonl-2.
+func uniqueName(kind string, others []*feed) string {
+	n := 1
+	for _, f := range others {
+		if f.name == kind || len(f.name) > len(kind) && f.name[:len(kind)+1] == kind+"-" {
+			n++
+		}
+	}
+	if n == 1 {
+		return kind
+	}
+	return fmt.Sprintf("%s-%d", kind, n)
+}
+
+// closeSinks closes the sinks of a session that never began.
+func (r *running) closeSinks() error {
+	var errs []error
+	for _, f := range r.feeds {
+		errs = append(errs, f.sink.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// exchange puts other sessions in place of the present ones. When it returns, nobody
+// passes an event on to one that is gone.
+func (m *Manager) exchange(next []*running) {
+	t := &table{}
+	for _, r := range next {
+		for i := range r.session.Points {
+			p := &r.session.Points[i]
+			t.want[p.Point] = append(t.want[p.Point], want{p.Fields, &p.Filter, r.feeds})
+		}
+	}
+	m.sessions = next
+	m.publish.Lock()
+	m.table.Store(t)
+	m.publish.Unlock()
+	m.shown.Store(&next)
+}
+
+// pointsOf returns the points that any of the sessions wants, in order.
+func pointsOf(sessions []*running) []event.Point {
+	var points []event.Point
+	for _, r := range sessions {
+		for _, p := range r.session.Points {
+			points = append(points, p.Point)
+		}
+	}
+	slices.Sort(points)
+	return slices.Compact(points)
+}
+
+// Delete ends a session: no more events go to it, what waits is delivered until ctx
+// ends, then lost. It returns the session's last ledger, which adds up unless a sink
+// hangs: one that does not return even then is left behind, and named by an error
+// that is ErrSinkHangs.
+func (m *Manager) Delete(ctx context.Context, name string) (SessionStat, error) {
+	m.change.Lock()
+	i := slices.IndexFunc(m.sessions, func(r *running) bool { return r.session.Name == name })
+	if i < 0 {
+		m.change.Unlock()
+		return SessionStat{}, fmt.Errorf("delete session %s: %w", name, ErrNoSession)
+	}
+	gone := m.sessions[i]
+	next := slices.Delete(slices.Clone(m.sessions), i, i+1)
+	m.exchange(next)
+	enableErr := m.o.Enable(pointsOf(next))
+	m.change.Unlock()
+	err := cmp.Or(gone.end(ctx), enableErr)
+	if err != nil {
+		err = fmt.Errorf("delete session %s: %w", name, err)
+	}
+	return gone.stat(), err
+}
+
+// Close ends all sessions as Delete does.
+func (m *Manager) Close(ctx context.Context) error {
+	m.change.Lock()
+	gone := m.sessions
+	m.exchange(nil)
+	m.change.Unlock()
+	var (
+		wait sync.WaitGroup
+		errs = make([]error, len(gone))
+	)
+	for i, r := range gone {
+		wait.Go(func() {
+			if err := r.end(ctx); err != nil {
+				errs[i] = fmt.Errorf("end session %s: %w", r.session.Name, err)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (r *running) end(ctx context.Context) error {
+	var (
+		wait sync.WaitGroup
+		errs = make([]error, len(r.feeds))
+	)
+	for i, f := range r.feeds {
+		wait.Go(func() {
+			if !f.end(ctx.Done()) {
+				errs[i] = fmt.Errorf("sink %s: %w", f.name, ErrSinkHangs)
+			} else if f.closeErr != nil {
+				errs[i] = fmt.Errorf("sink %s: %w", f.name, f.closeErr)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// SessionStat describes one session.
+type SessionStat struct {
+	Name    string
+	Created time.Time
+	Points  []Point
+	Sinks   []SinkStat
+}
+
+// Sessions describes every session, in the order of their creation.
+func (m *Manager) Sessions() []SessionStat {
+	all := []SessionStat{}
+	for _, r := range *m.shown.Load() {
+		all = append(all, r.stat())
+	}
+	return all
+}
+
+func (r *running) stat() SessionStat {
+	s := SessionStat{Name: r.session.Name, Created: r.created, Points: r.session.Points}
+	for _, f := range r.feeds {
+		s.Sinks = append(s.Sinks, f.stat())
+	}
+	return s
+}
+
+// Lost returns how many events of each point were lost between match and delivery,
+// those of sessions that are gone included.
+func (m *Manager) Lost() (n [event.Points][event.Losses]uint64) {
+	for p := range n {
+		for loss := range n[p] {
+			n[p][loss] = m.books.lost[p][loss].Load()
+		}
+	}
+	return n
+}
+
+// SinkDelay returns how old events were, by the kernel's clock, when a sink had them.
+func (m *Manager) SinkDelay() metric.Buckets { return m.books.delay.Buckets() }
+
+// Steps yields the time that each step took, by point; of the timed share of events.
+func (m *Manager) Steps(yield func(point event.Point, step string, took metric.Buckets)) {
+	for i := range event.Points {
+		if point := event.Point(i); point != event.Canary {
+			yield(point, "match", m.books.match[i].Buckets())
+			yield(point, "sink", m.books.sink[i].Buckets())
+		}
+	}
+}

@@ -1,0 +1,383 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+// counting is a sink that checks what it gets: events of one publisher in their
+// order, with the texts they were published with.
+type counting struct {
+	gate     chan struct{} // nil, or where it waits before each batch
+	lose     int           // of every so many events it gives one up; 0 for none
+	got      atomic.Uint64
+	last     uint64
+	disorder atomic.Uint64
+	inside   atomic.Bool // Deliver was called
+	closed   atomic.Bool
+}
+
+func (c *counting) Deliver(batch []event.Event, lost func(*event.Event, event.Loss)) {
+	c.inside.Store(true)
+	if c.gate != nil {
+		<-c.gate
+	}
+	for i := range batch {
+		ev := &batch[i]
+		if ev.Seq <= c.last || string(ev.Text(event.TextPath)) != fmt.Sprint("/bin/", ev.Seq) {
+			c.disorder.Add(1)
+		}
+		c.last = ev.Seq
+		if c.lose > 0 && ev.Seq%uint64(c.lose) == 0 {
+			lost(ev, event.LossWrite)
+			continue
+		}
+		c.got.Add(1)
+	}
+}
+
+func (c *counting) Close() error { c.closed.Store(true); return nil }
+
+// fixture is a Manager with sinks that the test holds.
+type fixture struct {
+	*Manager
+	sinks   map[string]Sink
+	enabled atomic.Pointer[[]event.Point]
+}
+
+func newFixture(t testing.TB) *fixture {
+	f := &fixture{sinks: map[string]Sink{}}
+	f.Manager = NewManager(ManagerOptions{
+		Open: func(c SinkConfig) (Sink, error) {
+			if s, ok := f.sinks[c.Name]; ok {
+				return s, nil
+			}
+			return nil, errors.New("no such sink")
+		},
+		Enable: func(points []event.Point) error { f.enabled.Store(&points); return nil },
+		Now:    func() uint64 { return 0 },
+	})
+	t.Cleanup(func() { f.Close(ended()) })
+	return f
+}
+
+// ended is a context whose time is up.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (f *fixture) create(t testing.TB, name string, sink ...string) {
+	t.Helper()
+	s := &Session{Name: name, Points: []Point{{Point: event.ProcessExec}, {Point: event.NetworkConnect}}}
+	for _, n := range sink {
+		s.Sinks = append(s.Sinks, SinkConfig{Name: n})
+	}
+	if _, err := f.Create(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// publisher makes events with a number and a text.
+type publisher struct {
+	editor event.Editor
+	ev     event.Event
+	seq    uint64
+}
+
+func (p *publisher) next(point event.Point) *event.Event {
+	p.ev.Reset()
+	p.seq++
+	p.ev.Point, p.ev.Seq = point, p.seq
+	p.editor.Set(&p.ev, event.TextPath, fmt.Append(nil, "/bin/", p.seq), false)
+	return &p.ev
+}
+
+// balance fails unless the ledger of an ended session adds up.
+func balance(t *testing.T, s SessionStat) {
+	t.Helper()
+	for _, k := range s.Sinks {
+		if k.Matched != k.Delivered+k.Lost() || k.Queued != 0 {
+			t.Errorf("%s/%s: matched %d, delivered %d, lost %d, queued %d", k.Session, k.Sink, k.Matched, k.Delivered, k.Lost(), k.Queued)
+		}
+	}
+}
+
+func TestLedgerClosesUnderAStorm(t *testing.T) {
+	f := newFixture(t)
+	fast, picky := &counting{}, &counting{lose: 7}
+	f.sinks["fast"], f.sinks["picky"] = fast, picky
+	f.create(t, "a", "fast", "picky")
+	var p publisher
+	const n = 200_000
+	for range n {
+		f.Publish(p.next(event.ProcessExec))
+	}
+	s, err := f.Delete(within(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	balance(t, s)
+	for i, sink := range []*counting{fast, picky} {
+		k := s.Sinks[i]
+		if k.Matched != n || k.Delivered != sink.got.Load() || sink.disorder.Load() > 0 || !sink.closed.Load() {
+			t.Errorf("%+v, sink got %d, %d in disorder", k, sink.got.Load(), sink.disorder.Load())
+		}
+	}
+	if k := s.Sinks[1]; k.Dropped[event.LossWrite] == 0 {
+		t.Errorf("the sink gave up one of seven: %+v", k)
+	}
+	var total uint64
+	for _, n := range f.Lost()[event.ProcessExec] {
+		total += n
+	}
+	if want := s.Sinks[0].Lost() + s.Sinks[1].Lost(); total != want {
+		t.Errorf("lost by point %d, by sink %d", total, want)
+	}
+}
+
+// A sink that stands still costs its own events only, the unimportant ones first.
+func TestStalledSinkSlowsNobody(t *testing.T) {
+	f := newFixture(t)
+	stalled, free := &counting{gate: make(chan struct{})}, &counting{}
+	f.sinks["stalled"], f.sinks["free"] = stalled, free
+	f.create(t, "a", "stalled", "free")
+	var p publisher
+	publish := func(n int, point event.Point) {
+		for range n {
+			f.Publish(p.next(point))
+			if p.seq%(QueueEvents/4) == 0 {
+				waitFor(t, func() bool { return free.got.Load() == p.seq })
+			}
+		}
+	}
+	publish(2*QueueEvents, event.NetworkConnect)
+	publish(QueueEvents/4, event.ProcessExec)
+	k := f.Sessions()[0].Sinks[0]
+	if k.Dropped[event.LossShed] != 2*QueueEvents-QueueEvents/4*3 || k.Dropped[event.LossFull] != 0 {
+		t.Errorf("shed %d, full %d", k.Dropped[event.LossShed], k.Dropped[event.LossFull])
+	}
+	publish(QueueEvents, event.ProcessExec)
+	if k = f.Sessions()[0].Sinks[0]; k.Queued != QueueEvents || k.Dropped[event.LossFull] == 0 {
+		t.Errorf("full queue: %+v", k)
+	}
+	close(stalled.gate)
+	s, err := f.Delete(within(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	balance(t, s)
+	if got := stalled.got.Load(); got != QueueEvents || stalled.disorder.Load() > 0 {
+		t.Errorf("delivered %d after the stall, %d in disorder", got, stalled.disorder.Load())
+	}
+}
+
+func waitFor(t testing.TB, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited for 30 s")
+		}
+	}
+}
+
+func TestSinkThatHangsIsLeftBehind(t *testing.T) {
+	f := newFixture(t)
+	hanging := &counting{gate: make(chan struct{})}
+	f.sinks["hanging"] = hanging
+	f.create(t, "a", "hanging")
+	var p publisher
+	f.Publish(p.next(event.ProcessExec))
+	waitFor(t, hanging.inside.Load)
+	if _, err := f.Delete(ended(), "a"); !errors.Is(err, ErrSinkHangs) {
+		t.Errorf("error %v", err)
+	}
+	close(hanging.gate)
+	waitFor(t, hanging.closed.Load)
+}
+
+// What waits when time is up is lost by name.
+func TestStoppedInAHurry(t *testing.T) {
+	f := newFixture(t)
+	slow := &counting{gate: make(chan struct{}, 1)}
+	f.sinks["slow"] = slow
+	f.create(t, "a", "slow")
+	var p publisher
+	for range 1000 {
+		f.Publish(p.next(event.ProcessExec))
+	}
+	go func() {
+		time.Sleep(10 * time.Millisecond)
+		slow.gate <- struct{}{}
+	}()
+	s, err := f.Delete(ended(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	balance(t, s)
+	if s.Sinks[0].Dropped[event.LossStopped] == 0 {
+		t.Errorf("%+v", s.Sinks[0])
+	}
+}
+
+// Sessions come and go while events flow: each one's ledger closes, and what one
+// that was there all the time gets has no gap.
+func TestCreateAndDeleteUnderAStorm(t *testing.T) {
+	f := newFixture(t)
+	always := &counting{}
+	f.sinks["always"] = always
+	f.sinks["null"] = nothing{}
+	f.create(t, "always", "always")
+	stop := make(chan struct{})
+	var (
+		publishers sync.WaitGroup
+		p          publisher
+	)
+	publishers.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				f.Publish(p.next(event.ProcessExec))
+			}
+		}
+	})
+	for i := range 100 {
+		name := fmt.Sprint("s", i)
+		f.create(t, name, "null")
+		time.Sleep(100 * time.Microsecond) // some events reach it
+		s, err := f.Delete(within(t), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		balance(t, s)
+	}
+	close(stop)
+	publishers.Wait()
+	s, err := f.Delete(within(t), "always")
+	if err != nil {
+		t.Fatal(err)
+	}
+	balance(t, s)
+	if k := s.Sinks[0]; k.Matched != p.seq || always.disorder.Load() > 0 {
+		t.Errorf("matched %d of %d, %d in disorder", k.Matched, p.seq, always.disorder.Load())
+	}
+}
+
+type nothing struct{}
+
+func (nothing) Deliver([]event.Event, func(*event.Event, event.Loss)) {}
+func (nothing) Close() error                                          { return nil }
+
+func TestSessionsEnableWhatTheyWant(t *testing.T) {
+	f := newFixture(t)
+	f.sinks["null"] = nothing{}
+	for _, step := range []struct {
+		create, remove string
+		point          event.Point
+		want           []event.Point
+	}{
+		{create: "a", point: event.ProcessFork, want: []event.Point{event.ProcessFork}},
+		{create: "b", point: event.ProcessExec, want: []event.Point{event.ProcessExec, event.ProcessFork}},
+		{create: "c", point: event.ProcessExec, want: []event.Point{event.ProcessExec, event.ProcessFork}},
+		{remove: "b", want: []event.Point{event.ProcessExec, event.ProcessFork}},
+		{remove: "c", want: []event.Point{event.ProcessFork}},
+		{remove: "a"},
+	} {
+		if step.create != "" {
+			if _, err := f.Create(&Session{Name: step.create, Points: []Point{{Point: step.point}}, Sinks: []SinkConfig{{Name: "null"}}}); err != nil {
+				t.Fatal(err)
+			}
+		} else if _, err := f.Delete(within(t), step.remove); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(step.want, *f.enabled.Load()); diff != "" {
+			t.Errorf("%+v: enabled (-want +got):\n%s", step, diff)
+		}
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	f := newFixture(t)
+	opened := &counting{}
+	f.sinks["null"], f.sinks["opened"] = nothing{}, opened
+	f.create(t, "there", "null")
+	session := func(change func(*Session)) *Session {
+		s := &Session{Name: "new", Points: []Point{{Point: event.ProcessExec}}, Sinks: []SinkConfig{{Name: "null"}}}
+		change(s)
+		return s
+	}
+	for name, s := range map[string]*Session{
+		"the name of another": session(func(s *Session) { s.Name = "there" }),
+		"no name":             session(func(s *Session) { s.Name = "" }),
+		"a name for no label": session(func(s *Session) { s.Name = "a\nb" }),
+		"no points":           session(func(s *Session) { s.Points = nil }),
+		"no sinks":            session(func(s *Session) { s.Sinks = nil }),
+		"too many sinks":      session(func(s *Session) { s.Sinks = slices.Repeat(s.Sinks, MaxSinks+1) }),
+		"an unknown sink":     session(func(s *Session) { s.Sinks = []SinkConfig{{Name: "opened"}, {Name: "unknown"}} }),
+	} {
+		if _, err := f.Create(s); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if n := len(f.Sessions()); n != 1 || !opened.closed.Load() {
+		t.Errorf("%d sessions, the sink that was opened is closed: %v", n, opened.closed.Load())
+	}
+	skipped, err := f.Create(session(func(s *Session) {
+		s.Sinks = []SinkConfig{{Name: "unknown", IgnoreSetupError: true}, {Name: "null"}, {Name: "null"}}
+	}))
+	if err != nil || skipped == nil {
+		t.Errorf("a sink that is not insisted on: %v, skipped %v", err, skipped)
+	}
+	var names []string
+	for _, k := range f.Sessions()[1].Sinks {
+		names = append(names, k.Sink)
+	}
+	if diff := cmp.Diff([]string{"null", "null-2"}, names); diff != "" {
+		t.Errorf("sinks (-want +got):\n%s", diff)
+	}
+	if _, err := f.Delete(within(t), "none"); !errors.Is(err, ErrNoSession) {
+		t.Errorf("deleting what is not there: %v", err)
+	}
+}
+
+func TestSessionsAreBounded(t *testing.T) {
+	f := newFixture(t)
+	f.sinks["null"] = nothing{}
+	for i := range MaxSessions {
+		f.create(t, fmt.Sprint(i), "null")
+	}
+	_, err := f.Create(&Session{Name: "more", Points: []Point{{}}, Sinks: []SinkConfig{{Name: "null"}}})
+	if !errors.Is(err, ErrTooManySession) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestPublishDoesNotAllocate(t *testing.T) {
+	f := newFixture(t)
+	f.sinks["null"] = nothing{}
+	f.create(t, "a", "null")
+	var p publisher
+	ev := p.next(event.ProcessExec)
+	if n := testing.AllocsPerRun(1000, func() { f.Publish(ev) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -1,0 +1,128 @@
+package stream
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+func TestParseSession(t *testing.T) {
+	const text = `{"name": "Default",
+		"points": [
+			{"name": "sentry/clone"},
+			{"name": "process/exec", "context_fields": ["credentials", "container_id"], "filter": {"path_prefix": ["/tmp/"], "uid": [0]}}
+		],
+		"sinks": [{"name": "remote", "config": {"endpoint": "/tmp/events.sock"}, "ignore_setup_error": true}]}`
+	want := &Session{
+		Name: "Default",
+		Points: []Point{
+			{Name: "sentry/clone", Point: event.ProcessFork},
+			{Name: "process/exec", Point: event.ProcessExec, Fields: event.FieldCredentials | event.FieldContainer,
+				Filter: Filter{Paths: []string{"/tmp/"}, UIDs: []uint32{0}}},
+		},
+		Sinks: []SinkConfig{{Name: "remote", Config: map[string]any{"endpoint": "/tmp/events.sock"}, IgnoreSetupError: true}},
+	}
+	for name, text := range map[string]string{
+		"plain":   text,
+		"wrapped": `{"trace_session": ` + text + `, "cpu_limit": 3}`,
+	} {
+		got, missing, err := ParseSession([]byte(text))
+		if err != nil || len(missing) > 0 {
+			t.Errorf("%s: %v, missing %v", name, err, missing)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestParseSessionFaults(t *testing.T) {
+	const rest = `"sinks": [{"name": "null"}]}`
+	for text, want := range map[string][]string{
+		`{"name": "a", "points": [{"name": "syscall/nothing/enter"}, {"name": "process/exec", "context_fields": ["mood"]}], ` + rest: {
+			"no point syscall/nothing/enter", "no field mood of point process/exec"},
+		`{"name": "a", "points": [{"name": "canary"}], ` + rest: {"no point canary", "0 points"},
+		`{"points": [{"name": "process/exec"}], ` + rest:        {"name"},
+		`{"name": "a", "points": [{"name": "process/exec"}]}`:   {"0 sinks"},
+		`{"name": "a", "pionts": [], ` + rest:                   {"pionts"},
+		`{"trace_session": {"name": "a", "more": 1}}`:           {"more"},
+		`{"name": "a"} {"name": "b"}`:                           {"invalid"},
+		``:                                                      {"unexpected end"},
+		`[]`:                                                    {"cannot unmarshal"},
+		strings.Repeat(" ", MaxSessionBytes) + `{"name": "too long"}`: {"at most"},
+	} {
+		_, _, err := ParseSession([]byte(text))
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%.80s: error %v, want one about %q", text, err, w)
+			}
+		}
+	}
+}
+
+func TestIgnoreMissing(t *testing.T) {
+	s, missing, err := ParseSession([]byte(`{"name": "a", "ignore_missing": true, "sinks": [{"name": "null"}],
+		"points": [{"name": "no/such"}, {"name": "process/exit", "optional_fields": ["mood"]}, {"name": "sentry/task_exit"}]}`))
+	if err != nil || len(s.Points) != 1 || s.Points[0].Name != "sentry/task_exit" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if diff := cmp.Diff([]string{"point no/such", "field mood of point process/exit"}, missing); diff != "" {
+		t.Errorf("missing (-want +got):\n%s", diff)
+	}
+}
+
+// Every point that is listed can be asked for with every field it lists.
+func TestMetadataIsTrue(t *testing.T) {
+	for _, m := range Metadata() {
+		p, ok := findPoint(m.Name)
+		if !ok || p == event.Canary {
+			t.Errorf("%s is listed and not known", m.Name)
+		}
+		for _, name := range append(m.OptionalFields, m.ContextFields...) {
+			if _, ok := event.ParseField(name); !ok {
+				t.Errorf("%s: field %s is listed and not known", m.Name, name)
+			}
+		}
+	}
+}
+
+func FuzzParseSession(f *testing.F) {
+	f.Add([]byte(`{"trace_session": {"name": "a", "points": [{"name": "process/exec"}], "sinks": [{"name": "null"}]}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, _, err := ParseSession(text)
+		if err == nil && s.validate() != nil {
+			t.Errorf("accepted %q", text)
+		}
+	})
+}
+
+func TestFilter(t *testing.T) {
+	var editor event.Editor
+	ev := event.Event{Process: event.Process{PID: 7, UID: 1000, CgroupID: 9, Comm: [16]byte{'s', 'h'}}}
+	editor.Set(&ev, event.TextPath, []byte("/tmp/x"), false)
+	editor.Set(&ev, event.TextArgs, []byte("x\x00-c\x00echo hi\x00"), false)
+	for name, test := range map[string]struct {
+		filter Filter
+		want   bool
+	}{
+		"none":           {Filter{}, true},
+		"pid":            {Filter{PIDs: []uint32{6, 7}}, true},
+		"other pid":      {Filter{PIDs: []uint32{6}}, false},
+		"uid and pid":    {Filter{UIDs: []uint32{1000}, PIDs: []uint32{6}}, false},
+		"cgroup":         {Filter{Cgroups: []uint64{9}}, true},
+		"comm":           {Filter{Names: []string{"bash", "sh"}}, true},
+		"comm prefix":    {Filter{Names: []string{"s"}}, false},
+		"path":           {Filter{Paths: []string{"/var/", "/tmp/"}}, true},
+		"path elsewhere": {Filter{Paths: []string{"/tmp/x/"}}, false},
+		"argument":       {Filter{Args: []string{"-c"}}, true},
+		"last argument":  {Filter{Args: []string{"echo hi"}}, true},
+		"part of one":    {Filter{Args: []string{"echo"}}, false},
+	} {
+		if got := test.filter.wants(&ev); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

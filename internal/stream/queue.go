@@ -1,0 +1,112 @@
+package stream
+
+import (
+	"sync/atomic"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+// Bounds of one queue. Its memory is taken when a session is created: about 500
+// bytes for each event and the room for texts, 3 MiB in all.
+const (
+	QueueEvents    = 4096
+	QueueTextBytes = 1 << 20
+)
+
+// maxBatch bounds what a sink gets at once.
+const maxBatch = 256
+
+// A queue is let in by less important points only up to a part of it, so that a
+// flood of them leaves room for what matters: quarters of the queue, by class.
+var quarters = [classes]uint64{2, 3, 4}
+
+// queue is the ring of one feed: one goroutine puts events in, another takes them
+// out. Events are copied into it, their texts into a ring of bytes beside it; it
+// never allocates.
+type queue struct {
+	slots []event.Event // a power of two
+	ends  []uint64      // of each slot: where the next text may begin
+	text  []byte        // a power of two
+
+	tail     atomic.Uint64 // events put in
+	textTail uint64        // bytes given out; of the one who puts in
+	head     atomic.Uint64 // events taken out
+	textHead atomic.Uint64 // bytes given back
+}
+
+func newQueue(events, textBytes int) *queue {
+	return &queue{slots: make([]event.Event, events), ends: make([]uint64, events), text: make([]byte, textBytes)}
+}
+
+// put copies an event in. lost is why it could not.
+func (q *queue) put(ev *event.Event, fields event.Fields) (lost event.Loss, ok bool) {
+	tail, size := q.tail.Load(), uint64(len(q.slots))
+	used := tail - q.head.Load()
+	at, end := q.room(len(ev.Data))
+	held := end - q.textHead.Load()
+	switch share := quarters[classOf(ev.Point)]; {
+	case used >= size || held > uint64(len(q.text)):
+		return event.LossFull, false
+	case used >= size/4*share || held > uint64(len(q.text))/4*share:
+		return event.LossShed, false
+	}
+	i := tail & (size - 1)
+	ev.CopyTo(&q.slots[i], q.text[at:][:len(ev.Data):len(ev.Data)])
+	q.slots[i].Fields = fields
+	q.ends[i] = end
+	q.textTail = end
+	q.tail.Store(tail + 1)
+	return 0, true
+}
+
+// room says where n bytes in one piece would lie, and up to where that takes the ring.
+func (q *queue) room(n int) (at int, end uint64) {
+	size := uint64(len(q.text))
+	begin := q.textTail
+	if left := size - begin&(size-1); left < uint64(n) {
+		begin += left
+	}
+	return int(begin & (size - 1)), begin + uint64(n)
+}
+
+// peek returns the oldest events, at most maxBatch, in one piece. They stay in the
+// queue until take.
+func (q *queue) peek() []event.Event {
+	head, size := q.head.Load(), uint64(len(q.slots))
+	i := head & (size - 1)
+	n := min(q.tail.Load()-head, size-i, maxBatch)
+	return q.slots[i : i+n]
+}
+
+// take gives the room of the n oldest events back.
+func (q *queue) take(n int) {
+	head := q.head.Load() + uint64(n)
+	q.textHead.Store(q.ends[(head-1)&uint64(len(q.slots)-1)])
+	q.head.Store(head)
+}
+
+// len returns how many events wait.
+func (q *queue) len() int {
+	head := q.head.Load() // first: it never passes the tail
+	return int(q.tail.Load() - head)
+}
+
+// The classes of points, the least important first.
+const (
+	classBulk = iota
+	classUsual
+	classVital
+	classes
+)
+
+// classOf says how important a point is when there is not room for all: how
+// processes begin and end, and that memory ran out, is what everything else is
+// understood by.
+func classOf(p event.Point) int {
+	switch p {
+	case event.ProcessExec, event.ProcessFork, event.ProcessExit:
+		return classVital
+	default:
+		return classUsual
+	}
+}
