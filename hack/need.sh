@@ -36,6 +36,13 @@ for capability in "$@"; do
 	format)
 		have clang-format-16 || want clang-format-16 "it checks the layout of the C"
 		;;
+	compiler)
+		have gcc && echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 ||
+			want "gcc libc6-dev" "a program in C is profiled"
+		;;
+	browser)
+		have chromium || want chromium "the pages that show profiles draw themselves in a browser"
+		;;
 	vm)
 		have qemu-system-x86_64 || want qemu-system-x86 "it boots the other kernels"
 		[ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 ||

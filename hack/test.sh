@@ -26,6 +26,7 @@ needs() {
 	lint) echo format ;;
 	generated) echo bpf ;;
 	unit | kernel | script | soak) echo race ;;
+	e2e) echo compiler browser ;;
 	vm) echo vm ;;
 	esac
 }

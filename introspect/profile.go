@@ -83,7 +83,7 @@ func ofNode(kind profile.Kind) func(*call) error {
 		if err != nil {
 			return err
 		}
-		return c.file(kind.String()+".pb.gz", func() ([]byte, error) { return c.sources.Node.Record(c.r.Context(), request) })
+		return c.profile(kind.String(), func() ([]byte, error) { return c.sources.Node.Record(c.r.Context(), request) })
 	}
 }
 
@@ -181,7 +181,7 @@ func recordProblem(err error) error {
 		return problemf(http.StatusBadRequest, "%v", err)
 	case errors.Is(err, profile.ErrState), errors.Is(err, profile.ErrBusy):
 		return problemf(http.StatusConflict, "%v", err)
-	case errors.Is(err, profile.ErrName):
+	case errors.Is(err, profile.ErrName), errors.Is(err, profile.ErrGone):
 		return problemf(http.StatusNotFound, "%v", err)
 	case errors.Is(err, errors.ErrUnsupported):
 		return problemf(http.StatusNotImplemented, "%v", err)
@@ -190,10 +190,10 @@ func recordProblem(err error) error {
 }
 
 // heap answers GET /profile/heap.
-func (c *call) heap(self *profile.Self) error { return c.file("heap.pb.gz", self.Heap) }
+func (c *call) heap(self *profile.Self) error { return c.profile("heap", self.Heap) }
 
 // cpu answers GET /profile/cpu.
-func (c *call) cpu(self *profile.Self) error { return c.file("cpu.pb.gz", self.CPU) }
+func (c *call) cpu(self *profile.Self) error { return c.profile("cpu", self.CPU) }
 
 // recordCPU answers GET /debug/pprof/profile.
 func (c *call) recordCPU(self *profile.Self) error {
@@ -259,6 +259,17 @@ func (c *call) seconds(otherwise int) (time.Duration, error) {
 	n := otherwise
 	err := c.number("seconds", &n, 1, maxSeconds)
 	return time.Duration(n) * time.Second, err
+}
+
+// profile answers with a profile and keeps it to be looked at.
+func (c *call) profile(name string, take func() ([]byte, error)) error {
+	return c.file(name+".pb.gz", func() ([]byte, error) {
+		raw, err := take()
+		if err == nil && c.sources.Pages != nil {
+			c.sources.Pages.Keep(name, raw)
+		}
+		return raw, err
+	})
 }
 
 // file answers with bytes that a program reads, under a name to save them by.

@@ -22,12 +22,13 @@ type route struct {
 
 // verb is what a method does on a path.
 type verb struct {
-	about   string
-	params  []string // of those in parameters
-	write   bool     // changes the sensor: must be allowed, and is put on record
-	records bool     // takes as long as the request says: maxSeconds more than others
-	maxBody int64    // bytes; 0 refuses any
-	handle  func(*call) error
+	about    string
+	params   []string // of those in parameters
+	anyQuery bool     // parameters are somebody else's
+	write    bool     // changes the sensor: must be allowed, and is put on record
+	records  bool     // takes as long as the request says: maxSeconds more than others
+	maxBody  int64    // bytes; 0 refuses any
+	handle   func(*call) error
 }
 
 // routes is every route, in the order in which they are listed.
@@ -75,7 +76,7 @@ func routes() []route {
 			"POST": {about: "Sets the log level to that in the body: `debug`, or `info,bpf=debug`. An empty body reads it.",
 				write: true, maxBody: maxLevel, handle: (*call).setLogLevel},
 		}},
-	}, profileRoutes()...)
+	}, append(profileRoutes(), pageRoutes()...)...)
 }
 
 // Limits of a request.
@@ -172,8 +173,10 @@ func limit(w http.ResponseWriter, deadline time.Time) {
 
 // do checks what all verbs have in common and runs one.
 func (c *call) do(v verb, door door) error {
-	if err := c.checkParameters(v.params); err != nil {
-		return err
+	if !v.anyQuery {
+		if err := c.checkParameters(v.params); err != nil {
+			return err
+		}
 	}
 	if v.write && !door.write {
 		return problemf(http.StatusForbidden, "writing is switched off on this listener (--introspect.enable-write)")

@@ -124,7 +124,7 @@ func TestTotalCount(t *testing.T) {
 func TestEveryErrorIsJSON(t *testing.T) {
 	h := newHandler(Sources{}, nil, loopback) // nothing is kept track of
 	for _, r := range routes() {
-		path := strings.NewReplacer("{id...}", "abc", "{pid}", "1", "{name}", "heap").Replace(strings.TrimSuffix(r.path, "{$}"))
+		path := strings.NewReplacer("{id...}", "abc", "{pid}", "1", "{name}", "heap", "{view}", "top").Replace(strings.TrimSuffix(r.path, "{$}"))
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"} {
 			w := ask(h, method, path, "x")
 			_, has := r.verbs[method]

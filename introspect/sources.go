@@ -26,6 +26,8 @@ type Sources struct {
 	Levels      Levels
 	// Self takes profiles of the sensor itself.
 	Self *profile.Self
+	// Pages keeps the last profiles and shows them to browsers.
+	Pages *profile.Pages
 	// Node takes profiles of the whole node.
 	Node NodeProfiles
 	// Wall turns a time of CLOCK_BOOTTIME into one that people know.

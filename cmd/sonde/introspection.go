@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 
@@ -35,6 +36,11 @@ func (a *agent) listenIntrospection() (string, error) {
 	if origin, _ := s.setting("introspect.enable-write").origin(); origin != config.OriginDefault {
 		o.EnableWrite = &s.introspectWrite
 	}
+	// The pages that show profiles look for settings of their user and offer to save
+	// some. The sensor has no such user: below a file nothing can be read or written.
+	if err := os.Setenv("XDG_CONFIG_HOME", os.DevNull); err != nil {
+		return "", err
+	}
 	a.introspect = introspect.New(o)
 	err := a.introspect.Listen()
 	switch {
@@ -62,6 +68,7 @@ func (a *agent) sources() introspect.Sources {
 		Wall:       p.model.wall,
 		Self:       profile.NewSelf(),
 		Node:       p.profiles,
+		Pages:      profile.NewPages(),
 	}
 }
 
