@@ -162,3 +162,28 @@ func TestWakeupsAdapt(t *testing.T) {
 		t.Errorf("calm again: waits %v, want %v", wait, pollCalm)
 	}
 }
+
+// While the points are muted nothing is even attempted, whichever are chosen
+// meanwhile, and counters go on; afterwards the choice holds.
+func TestMute(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	p := newProcesses(t, k, ProcessesOptions{})
+	exits := func() uint64 {
+		t.Helper()
+		s, err := p.Read()
+		must(t, "read", err)
+		return s.ExitsZero
+	}
+	must(t, "mute", k.Mute(true))
+	must(t, "choose", k.SetPoints(event.ProcessExit))
+	before := exits()
+	runAct(t, "exit", "0")
+	if got := ledgerOf(t, k, event.ProcessExit); got.Attempted != 0 || exits() == before {
+		t.Errorf("muted: ledger %+v, %d exits counted", got, exits()-before)
+	}
+	must(t, "unmute", k.Mute(false))
+	runAct(t, "exit", "0")
+	if got := ledgerOf(t, k, event.ProcessExit); got.Attempted == 0 {
+		t.Errorf("unmuted: ledger %+v", got)
+	}
+}

@@ -61,6 +61,8 @@ type Kernel struct {
 	settings *ebpf.Memory
 	peak     *ebpf.Memory
 	points   atomic.Uint64
+	muting   sync.Mutex // held while the points of the kernel are changed
+	muted    bool
 	// preemptible says that this kernel runs tracepoints preemptible, as 7.2 does:
 	// its recursion guard then also skips programs of other tasks.
 	preemptible bool
@@ -186,7 +188,26 @@ func (k *Kernel) SetPoints(points ...event.Point) error {
 	for _, p := range points {
 		mask |= 1 << p
 	}
+	k.muting.Lock()
+	defer k.muting.Unlock()
 	k.points.Store(mask)
+	return k.setPoints()
+}
+
+// Mute switches all points off but the canary, and on again, whichever are chosen
+// meanwhile.
+func (k *Kernel) Mute(on bool) error {
+	k.muting.Lock()
+	defer k.muting.Unlock()
+	k.muted = on
+	return k.setPoints()
+}
+
+func (k *Kernel) setPoints() error {
+	mask := k.points.Load()
+	if k.muted {
+		mask &= 1 << event.Canary
+	}
 	return k.set(settingPoints, mask)
 }
 

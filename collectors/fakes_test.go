@@ -12,6 +12,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/profile"
+	"github.com/sonde-ebpf/sonde/internal/shed"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
@@ -58,6 +59,15 @@ func (f fakeBox) Totals() blackbox.Totals { return blackbox.Totals(f) }
 type fakeProfiles []profile.NodeStats
 
 func (f fakeProfiles) Stats() []profile.NodeStats { return f }
+
+// fakeShed sheds load.
+type fakeShed struct {
+	level       int
+	transitions [shed.Levels]uint64
+}
+
+func (f fakeShed) Level() int                       { return f.level }
+func (f fakeShed) Transitions() [shed.Levels]uint64 { return f.transitions }
 
 type fakeReader bpf.EventStats
 

@@ -10,6 +10,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/profile"
+	"github.com/sonde-ebpf/sonde/internal/shed"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
@@ -40,6 +41,7 @@ var (
 	_ collectors.PressureSource        = procfs.FS{}
 	_ collectors.MappedSource          = collectors.SelfStatus{}
 	_ collectors.TerminationSource     = (*blackbox.Box)(nil)
+	_ collectors.ShedSource            = (*shed.Governor)(nil)
 	_ collectors.LevelSource           = (*logging.Levels)(nil)
 	_ collectors.ExemplarSource        = (*collectors.Exemplars)(nil)
 	_ collectors.GVisorSource          = (*gvisor.Receiver)(nil)

@@ -12,6 +12,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/profile"
+	"github.com/sonde-ebpf/sonde/internal/shed"
 )
 
 // sources is everything the collectors read from.
@@ -25,6 +26,7 @@ type sources struct {
 	drops         fake[[]bpf.DropStat]
 	oom           fake[[]bpf.OOMStat]
 	box           fakeBox
+	shed          fakeShed
 	ledger        fakeLedger
 	reader        fakeReader
 	rings         fakeRings
@@ -101,6 +103,7 @@ func busy() sources {
 	s.udp.value.Flows[bpf.Outbound][bpf.Loopback] = bpf.ConnStat{Open: 1, Opened: 10, Closed: 9}
 	s.drops.value = []bpf.DropStat{{Reason: "no_socket", Count: 17}, {Reason: "netfilter_drop", Count: 18}}
 	s.oom.value = []bpf.OOMStat{{Victim: "other", Scope: "cgroup", Count: 2}}
+	s.shed = fakeShed{level: 2, transitions: [shed.Levels]uint64{1, 2, 1, 0}}
 	s.box = fakeBox{
 		Ends:  map[string]blackbox.Tally{"oom_kill": {Count: 2, Last: attached}, "clean": {Count: 7, Last: attached}, "unknown": {Count: 1}},
 		Kills: map[string]uint64{"cgroup": 2},
@@ -174,6 +177,7 @@ func (s *sources) collectors() map[string]collectors.Collector {
 		"bpf":    collectors.NewBPF(s.programs, s.maps, s.runStats),
 		"sensor": collectors.Group{
 			collectors.NewSensorMemory(s.fs, s.fs, s.maps, faults),
+			collectors.NewShed(s.shed),
 			collectors.NewSensorCPU(s.fs, faults),
 			collectors.NewSensorPressure(s.fs, faults),
 			faults,

@@ -11,6 +11,14 @@ type BlackBox struct {
 	Kills        []OOMKill     `json:"oom_kills"` // the last ones, the oldest first
 }
 
+// Memory tells how the sensor keeps within its memory limit; sizes are bytes.
+type Memory struct {
+	Limit     uint64  `json:"limit_bytes,omitempty"`    // smallest of the own cgroup and those above
+	Share     float64 `json:"share,omitempty"`          // of a limit, that is taken for good
+	GoLimit   int64   `json:"go_limit_bytes,omitempty"` // the Go run time's part, if the sensor has set it
+	ShedLevel int     `json:"shed_level"`
+}
+
 // Termination counts the runs that ended in one way.
 type Termination struct {
 	Reason string    `json:"reason"`

@@ -178,6 +178,7 @@ func fakeSources(t testing.TB) Sources {
 			return Pipeline{
 				Probes: []PipelineProbe{{Probe: "tcp", Attached: true, Attach: "tp_btf"}},
 				Points: []PipelinePoint{{Point: "network/connect", Attempted: 5, Submitted: 4, Dropped: 1, Decoded: 4}},
+				Memory: Memory{Limit: 64 << 20, Share: 0.5, GoLimit: 28 << 20, ShedLevel: 1},
 				BlackBox: BlackBox{
 					Pinned:       "/sys/fs/bpf/sonde/oom",
 					Terminations: []Termination{{Reason: "oom_kill", Count: 1, Last: time.Unix(1_700_000_000, 0).UTC()}, {Reason: "clean"}},

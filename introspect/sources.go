@@ -133,6 +133,7 @@ type Pipeline struct {
 	BlackBox BlackBox          `json:"black_box"`
 	GVisor   *PipelineGVisor   `json:"gvisor,omitempty"` // nil where none are received
 	Reports  PipelineReports   `json:"reports"`
+	Memory   Memory            `json:"memory"`
 }
 
 // PipelineProbe is one probe.

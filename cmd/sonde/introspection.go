@@ -119,9 +119,9 @@ func (p *probes) pipelineState() introspect.Pipeline {
 			Table: t.Table, Entries: t.Entries, Max: t.Max, Evictions: t.Evictions, Drift: t.Drift,
 		})
 	}
-	out.BlackBox = p.blackBoxState()
 	r := p.model.reporter.Stats()
 	out.Reports = introspect.PipelineReports{Active: r.Active, Ended: r.Ended, Deferred: r.Deferred, Missed: r.Missed}
+	out.BlackBox, out.Memory = p.blackBoxState(), p.memoryState()
 	return out
 }
 

@@ -27,6 +27,11 @@ type model struct {
 	containers *container.Containers // nil where no cgroup can be seen
 	reporter   *state.Reporter
 	report     func(state.Change) // takes what is new about connections; for one goroutine
+	stale      chan struct{}      // the picture is to be compared with the kernel's at once
+
+	mu        sync.Mutex // guards what follows
+	arguments bool       // what the configuration says
+	shed      bool       // arguments are given up for want of memory
 }
 
 // reportEvery is how often changes of connections are reported; a change of how peers
@@ -34,8 +39,11 @@ type model struct {
 const reportEvery = 30 * time.Second
 
 // newModel makes an empty picture; the first survey fills it.
-func newModel(log *slog.Logger, s *settings, c *config.Config) (*model, error) {
-	m := &model{log: log, clock: &sharedClock{}, report: func(state.Change) {}} // counted, and wanted by nobody else yet
+func newModel(log *slog.Logger, s *settings, c *config.Config, limit uint64) (*model, error) {
+	m := &model{
+		log: log, clock: &sharedClock{}, stale: make(chan struct{}, 1), arguments: c.Runtime.Processes.Arguments,
+		report: func(state.Change) {}, // counted, and wanted by nobody else yet
+	}
 	var err error
 	m.containers, err = container.New(container.Options{
 		Proc: s.procFS, CgroupRoot: s.cgroupFS, Runtimes: c.Containers, Max: c.Limits.Containers,
@@ -47,6 +55,7 @@ func newModel(log *slog.Logger, s *settings, c *config.Config) (*model, error) {
 	o := state.Defaults()
 	o.Now = m.clock.Now
 	o.MaxProcesses, o.MaxConnections, o.MaxEndpoints = c.Limits.Processes, c.Limits.Connections, c.Limits.Endpoints
+	fitPicture(&o, limit)
 	o.Arguments = c.Runtime.Processes.Arguments
 	o.Networking = networking(c.Runtime.Networking)
 	o.Classes = peerClasses()
@@ -91,6 +100,7 @@ func (m *model) run(ctx context.Context, survey func(*state.Survey) (processes, 
 			case <-ctx.Done():
 				return nil
 			case <-tick.C:
+			case <-m.stale:
 			}
 		}
 	})
@@ -100,8 +110,27 @@ func (m *model) run(ctx context.Context, survey func(*state.Survey) (processes, 
 // follow makes the picture follow the runtime configuration.
 func (m *model) follow(r config.Runtime) error {
 	m.store.SetNetworking(networking(r.Networking))
-	m.store.KeepArguments(r.Processes.Arguments)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.arguments = r.Processes.Arguments
+	m.store.KeepArguments(m.arguments && !m.shed)
 	return nil
+}
+
+// shedArguments gives up the arguments of processes, or keeps those of new ones again.
+func (m *model) shedArguments(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.shed = on
+	m.store.KeepArguments(m.arguments && !m.shed)
+}
+
+// lookAgain makes the picture be compared with the kernel's soon.
+func (m *model) lookAgain() {
+	select {
+	case m.stale <- struct{}{}:
+	default: // it will be
+	}
 }
 
 // networking translates the configuration's section of that name.

@@ -8,7 +8,7 @@ import (
 
 // addOwnCollectors gives the exporter the collectors whose subject is the sensor
 // itself, and those that need no probe.
-func (a *agent) addOwnCollectors(maps collectors.MapSource) error {
+func (a *agent) addOwnCollectors(p *probes) error {
 	err := a.exporter.Add("build", collectors.Group{
 		collectors.BuildInfo{Version: version, Revision: revision, GoVersion: runtime.Version()},
 		collectors.NewLogLevel(a.levels),
@@ -24,7 +24,8 @@ func (a *agent) addOwnCollectors(maps collectors.MapSource) error {
 	}
 	fs, faults := a.machine.fs, collectors.NewProcfsErrors()
 	return a.exporter.Add("sensor", collectors.Group{
-		collectors.NewSensorMemory(fs, status, maps, faults),
+		collectors.NewSensorMemory(fs, status, p.kernel, faults),
+		collectors.NewShed(p.governor),
 		collectors.NewSensorCPU(fs, faults),
 		collectors.NewSensorPressure(fs, faults),
 		faults,

@@ -24,7 +24,7 @@ const (
 
 // What a machine should have to spare; less is a warning.
 const (
-	enoughMemory = 64 << 20 // bytes, the whole sensor with its maps
+	enoughMemory = 64 << 20 // bytes, the whole sensor with its maps, whose sizes follow from the limit
 	enoughSpace  = 64 << 20 // bytes, in the state directory
 	enoughFiles  = 1024     // descriptors
 )
@@ -248,9 +248,8 @@ func (p *preflight) memory() finding {
 	case m.Limit == nil:
 		return found("no limit")
 	}
-	need := enoughMemory + uint64(p.config.Limits.RingBytes)
-	if *m.Limit < need {
-		return warn(fmt.Sprintf("raise it to %s or lower --limits.*", mebibytes(need)), "the cgroup's limit is %s", mebibytes(*m.Limit))
+	if *m.Limit < enoughMemory {
+		return warn("raise it to "+mebibytes(enoughMemory), "the cgroup's limit is %s", mebibytes(*m.Limit))
 	}
 	return found("limit %s", mebibytes(*m.Limit))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/profile"
+	"github.com/sonde-ebpf/sonde/internal/shed"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
@@ -30,6 +31,7 @@ type probeOptions struct {
 	settings *settings
 	config   *config.Config
 	machine  machine
+	limit    uint64 // of memory, bytes; 0 for none
 }
 
 // probes is everything attached to the kernel. It is made by startProbes; Run
@@ -57,7 +59,8 @@ type probes struct {
 	drops     *bpf.Drops
 	oom       *bpf.OOM
 
-	box *blackbox.Box
+	box      *blackbox.Box
+	governor *shed.Governor
 
 	mu       sync.Mutex
 	statuses []bpf.ProbeStatus
@@ -100,6 +103,7 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 		return nil, err
 	}
 	p.profiles = p.newNodeProfiles()
+	p.makeGovernor()
 	err := steps.Do("sessions", p.startSessions)
 	if err == nil {
 		err = p.attachAll(steps)
@@ -123,7 +127,7 @@ func (p *probes) follow(r config.Runtime) error {
 }
 
 func (p *probes) makeModel() (detail string, err error) {
-	if p.model, err = newModel(p.opts.log.With(logging.TargetKey, "state"), p.opts.settings, p.opts.config); err != nil {
+	if p.model, err = newModel(p.opts.log.With(logging.TargetKey, "state"), p.opts.settings, p.opts.config, p.opts.limit); err != nil {
 		return "", err
 	}
 	return p.model.detail(), nil
@@ -285,6 +289,12 @@ func (p *probes) Run() error {
 		})
 	}
 	g.Go(func() error { return p.model.run(work, p.survey) })
+	g.Go(func() error {
+		if err := p.governor.Run(work); err != nil {
+			p.opts.log.Warn("nothing is shed when memory is short", "err", err)
+		}
+		return nil
+	})
 	g.Go(func() error {
 		<-work.Done()
 		if p.work.Err() == nil { // not Stop: a part has failed, and the reader must not wait for it

@@ -40,6 +40,8 @@ type agent struct {
 	pusher     *exporter.Pusher   // nil without --push.url
 	gvisor     *gvisor.Receiver   // nil without --gvisor.endpoint
 	probes     atomic.Pointer[probes]
+
+	memoryLimit uint64 // bytes, 0 for none
 }
 
 // runAgent is the verb run: start, serve until told to stop, stop in order. The
@@ -144,6 +146,7 @@ func (a *agent) start(ctx context.Context) error {
 		{"lock", a.takeLock},
 		{"state", a.makeStateDir},
 		{"enlist", a.enlist},
+		{"memory", a.fitMemory},
 		{"listen", a.listen},
 		{"introspect", a.listenIntrospection},
 		{"gvisor", a.listenGVisor},
@@ -152,14 +155,14 @@ func (a *agent) start(ctx context.Context) error {
 			return err
 		}
 	}
-	p, err := startProbes(ctx, probeOptions{a.log.With(logging.TargetKey, "bpf"), a.settings, a.config, a.machine}, a.steps)
+	p, err := startProbes(ctx, probeOptions{a.log.With(logging.TargetKey, "bpf"), a.settings, a.config, a.machine, a.memoryLimit}, a.steps)
 	if err != nil {
 		return a.machine.explain(err, exitProbes)
 	}
 	a.probes.Store(p)
 	a.store.Follow(config.Applier{Name: "events", Apply: p.follow})
 	a.store.Follow(config.Applier{Name: "state", Apply: p.model.follow})
-	if err := errors.Join(p.AddCollectors(a.exporter), a.addOwnCollectors(p.kernel)); err != nil {
+	if err := errors.Join(p.AddCollectors(a.exporter), a.addOwnCollectors(p)); err != nil {
 		return err
 	}
 	return a.steps.Do("announce", a.announce)

@@ -134,7 +134,8 @@ func (s *settings) flags() []*setting {
 	return append(all, s.collectorFlags()...)
 }
 
-// limitFlags are the bounds that size kernel memory, each with its formula.
+// limitFlags are the bounds that size kernel memory, each with its formula. A
+// default is made smaller where the memory limit asks for it (fitSizes).
 func limitFlags() []*setting {
 	flag := func(name, key, preset, help string) *setting {
 		return &setting{name: "limits." + name, key: "limits." + key, preset: []string{preset}, help: help}

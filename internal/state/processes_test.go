@@ -229,3 +229,39 @@ func TestCommEndsAtNul(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// What has ended is forgotten at once where memory is short, and kept again after that.
+func TestForgetAtOnce(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.KeepConnections = time.Minute })
+	ended := func() (n int) {
+		closing := f.connect(owner(10, 7), "10.0.0.1:40000", "10.0.0.2:80")
+		before := f.Tables()
+		closing()
+		for i, table := range f.Tables() {
+			n += before[i].Entries - table.Entries
+		}
+		return n
+	}
+	if n := ended(); n != 0 {
+		t.Errorf("%d forgotten as usual", n)
+	}
+	entries := func() (n int) {
+		for _, table := range f.Tables() {
+			if table.Table == "connection" {
+				n = table.Entries
+			}
+		}
+		return n
+	}
+	f.ForgetAtOnce(true)
+	if n := entries(); n != 0 {
+		t.Errorf("%d ended connections are left", n)
+	}
+	if n := ended(); n != 1 {
+		t.Errorf("%d forgotten at once", n)
+	}
+	f.ForgetAtOnce(false)
+	if n := ended(); n != 0 || entries() != 1 {
+		t.Errorf("%d forgotten, %d kept after that", n, entries())
+	}
+}

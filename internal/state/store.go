@@ -67,6 +67,9 @@ func (o *Options) validate() error {
 	return errors.Join(errs...)
 }
 
+// keeping is how long what has ended is kept, nanoseconds.
+type keeping struct{ processes, endpoints, connections uint64 }
+
 // Store holds the picture. Apply is for one goroutine, the one that reads the
 // ring; everything else may be called from any.
 type Store struct {
@@ -82,7 +85,8 @@ type Store struct {
 	processes   processes
 	connections connections
 	endpoints   endpoints
-	keep        struct{ processes, endpoints, connections uint64 }
+	keep        keeping
+	usual       keeping // what keep is unless ForgetAtOnce says otherwise
 	surveys     surveys
 	endings     *endings // nil without a Reporter
 }
@@ -103,9 +107,8 @@ func New(o Options) (*Store, error) {
 	if s.containers == nil {
 		s.containers = host{}
 	}
-	s.keep.processes = uint64(o.KeepProcesses)
-	s.keep.endpoints = uint64(o.KeepEndpoints)
-	s.keep.connections = uint64(o.KeepConnections)
+	s.keep = keeping{uint64(o.KeepProcesses), uint64(o.KeepEndpoints), uint64(o.KeepConnections)}
+	s.usual = s.keep
 	s.arguments.Store(o.Arguments)
 	s.SetNetworking(o.Networking)
 	return s, nil
@@ -133,6 +136,18 @@ func (s *Store) Apply(ev *event.Event) {
 	case event.NetworkClose:
 		s.applyClose(ev)
 	}
+}
+
+// ForgetAtOnce says that nothing that has ended is kept, for want of memory, or
+// that it is kept again as long as usual.
+func (s *Store) ForgetAtOnce(on bool) {
+	s.mu.Lock()
+	s.keep = s.usual
+	if on {
+		s.keep = keeping{}
+	}
+	s.mu.Unlock()
+	s.Expire()
 }
 
 // expireEvery is how often Run looks for entries that have been kept long enough.

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/procfs"
+	"github.com/sonde-ebpf/sonde/internal/shed"
+	"github.com/sonde-ebpf/sonde/introspect"
+)
+
+// fitMemory makes everything fit the memory limit before anything is loaded:
+// sizes of maps, and the limit of the Go run time.
+func (a *agent) fitMemory() (detail string, err error) {
+	room, err := a.machine.fs.SelfRoom()
+	if errors.Is(err, procfs.ErrNoData) {
+		return "no limit", nil
+	}
+	if err != nil {
+		a.log.Warn("memory limit unknown", "err", err)
+		return "unknown limit", nil
+	}
+	a.memoryLimit = room.Limit
+	changed, err := fitSizes(a.config, room.Limit)
+	if err != nil {
+		return "", err
+	}
+	if len(changed) > 0 {
+		a.log.Warn("sizes made smaller to fit the memory limit", "limit_bytes", room.Limit, "sizes", changed,
+			"remedy", "raise the limit, or set --limits.* to choose what to give up")
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(shed.GoLimit(room.Limit, mapBytes(&a.config.Limits), room.Mapped))
+	}
+	return strings.Join(append([]string{"limit " + mebibytes(room.Limit)}, changed...), ", "), nil
+}
+
+// makeGovernor makes what keeps the sensor within its limit, and says what is shed when.
+func (p *probes) makeGovernor() {
+	log := p.opts.log.With(logging.TargetKey, "shed")
+	p.governor = shed.New(shed.Options{
+		Log: log, Room: p.opts.machine.fs.SelfRoom, FixedGoLimit: os.Getenv("GOMEMLIMIT") != "",
+		Maps: func() (uint64, error) {
+			maps, err := p.kernel.Maps()
+			return bpfMemory(maps), err
+		},
+	})
+	p.governor.Register(shed.Trim, "what has ended", func(on bool) {
+		p.model.store.ForgetAtOnce(on)
+		if on {
+			debug.FreeOSMemory()
+		}
+	})
+	p.governor.Register(shed.Reduce, "arguments of processes", p.model.shedArguments)
+	p.governor.Register(shed.Counters, "heap dump", func(on bool) {
+		if !on {
+			return
+		}
+		switch path, err := shed.HeapDump(p.opts.settings.stateDir, time.Now()); {
+		case err != nil:
+			log.Warn("heap not dumped", "err", err)
+		case path != "":
+			log.Warn("heap dumped", "path", path)
+		}
+	})
+	p.governor.Register(shed.Counters, "events", func(on bool) {
+		if err := p.kernel.Mute(on); err != nil {
+			log.Warn("events not switched", "err", err)
+		}
+		if !on {
+			p.model.lookAgain()
+		}
+	})
+}
+
+// memoryState is the governor as introspection shows it.
+func (p *probes) memoryState() introspect.Memory {
+	m := introspect.Memory{ShedLevel: p.governor.Level(), GoLimit: p.governor.GoLimit()}
+	if room, err := p.opts.machine.fs.SelfRoom(); err == nil {
+		m.Limit, m.Share = room.Limit, room.Share
+	}
+	return m
+}

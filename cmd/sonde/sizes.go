@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sonde-ebpf/sonde/internal/config"
+	"github.com/sonde-ebpf/sonde/internal/state"
+)
+
+// originMemory is the origin of a size that was made smaller to fit the memory limit.
+const originMemory config.Origin = "memory limit"
+
+// mapsShare is the part of the memory limit that the maps may take whose size is a
+// setting. The rest is for the Go run time, the programs, what cannot be chosen.
+const mapsShare = 3.0 / 8
+
+// sizes are the settings that size kernel memory, with what one unit takes (bytes).
+var sizes = []struct {
+	key  string
+	cost uint64
+	of   func(*config.Limits) uint64
+}{
+	{"limits.ringBytes", 1, func(l *config.Limits) uint64 { return uint64(l.RingBytes) }},
+	{"limits.processes", 80, func(l *config.Limits) uint64 { return uint64(l.Processes) }},
+	{"limits.flows", 160, func(l *config.Limits) uint64 { return uint64(l.Flows) }},
+	{"limits.udpSockets", 120, func(l *config.Limits) uint64 { return uint64(l.UDPSockets) }},
+	{"limits.threads", 24, func(l *config.Limits) uint64 { return uint64(l.Threads) }},
+	{"limits.connections", 120, func(l *config.Limits) uint64 { return uint64(l.Connections) }},
+}
+
+// concessions are which size is halved down to where, one after the other, until
+// all fit: first what costs events, then what costs the time of a life, then what
+// costs counts, those of connections last.
+var concessions = []struct {
+	key   string
+	floor uint64
+}{
+	{"limits.ringBytes", 1 << 20},
+	{"limits.processes", 16384},
+	{"limits.connections", 131072},
+	{"limits.flows", 16384},
+	{"limits.udpSockets", 16384},
+	{"limits.ringBytes", 512 << 10},
+	{"limits.threads", 16384},
+	{"limits.flows", 4096},
+	{"limits.udpSockets", 4096},
+	{"limits.connections", 16384},
+	{"limits.processes", 4096},
+	{"limits.ringBytes", 256 << 10},
+}
+
+// mapBytes is what the maps take whose size is a setting.
+func mapBytes(l *config.Limits) (sum uint64) {
+	for _, s := range sizes {
+		sum += s.of(l) * s.cost
+	}
+	return sum
+}
+
+// fitSizes makes sizes smaller until their maps fit a memory limit, and returns
+// those it has changed. What somebody has set stays as it is.
+func fitSizes(c *config.Config, limit uint64) (changed []string, err error) {
+	most := uint64(float64(limit) * mapsShare)
+	for _, give := range concessions {
+		for mapBytes(&c.Limits) > most {
+			now := settingOf(c, give.key)
+			origin := c.Origin(give.key)
+			if now/2 < give.floor || origin != config.OriginDefault && origin != originMemory {
+				break
+			}
+			if err := c.Set(give.key, strconv.FormatUint(now/2, 10), "the memory limit", originMemory); err != nil {
+				return changed, err
+			}
+		}
+	}
+	for _, s := range sizes {
+		if c.Origin(s.key) == originMemory {
+			changed = append(changed, fmt.Sprintf("%s=%d", strings.TrimPrefix(s.key, "limits."), s.of(&c.Limits)))
+		}
+	}
+	return changed, nil
+}
+
+func settingOf(c *config.Config, key string) uint64 {
+	for _, s := range sizes {
+		if s.key == key {
+			return s.of(&c.Limits)
+		}
+	}
+	return 0
+}
+
+// What the picture of the node may take of the memory limit, and what one
+// connection in it takes (bytes). Processes are as many as in the kernel.
+const (
+	textsShare       = 1.0 / 16
+	connectionsShare = 1.0 / 12
+	connectionCost   = 170
+)
+
+// fitPicture bounds the picture of the node by the memory limit, 0 for none. What
+// finds no place in it is counted as evicted.
+func fitPicture(o *state.Options, limit uint64) {
+	if limit == 0 {
+		return
+	}
+	o.MaxTextBytes = min(o.MaxTextBytes, int(float64(limit)*textsShare))
+	o.MaxConnections = min(o.MaxConnections, int(float64(limit)*connectionsShare/connectionCost))
+}
