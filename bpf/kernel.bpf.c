@@ -1,12 +1,13 @@
 //go:build ignore
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * kernel: what all probes share. It owns the event ring, the drop ledger and
- * the settings, and makes the canary event that proves the whole path alive.
+ * kernel: what all probes share. It owns the event ring, the drop ledger, the
+ * settings and the counts of workloads, and makes the canary event that proves the whole path alive.
  */
 #include "kernel.h"
 #include "event.bpf.h"
 #include "attach.bpf.h"
+#include "workload.bpf.h"
 
 /* Who am I, in the initial pid namespace: run once through BPF_PROG_TEST_RUN. */
 __u64 self_pid_tgid;
@@ -76,6 +77,7 @@ const struct fork_event *fork_event_type __attribute__((unused));
 const struct exit_event *exit_event_type __attribute__((unused));
 const struct conn_event *conn_event_type __attribute__((unused));
 const struct canary_event *canary_event_type __attribute__((unused));
+const struct workload *workload_type __attribute__((unused));
 const enum point *point_type __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

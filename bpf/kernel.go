@@ -24,7 +24,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
-//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type ledger_row -type event_header -type credentials -type namespaces -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event kernel kernel.bpf.c -- -Iheaders
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type ledger_row -type event_header -type credentials -type namespaces -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event -type workload kernel kernel.bpf.c -- -Iheaders
 
 // DefaultRingBytes is the size of the event ring: 8 MiB in total, whatever the
 // number of CPUs, because the ring is one for all.
@@ -41,6 +41,8 @@ type Options struct {
 	Attach string
 	// Editor takes the texts of events in; nil is one that withholds nothing.
 	Editor *event.Editor
+	// Workloads has workloads counted; nil counts none, and costs nothing.
+	Workloads *WorkloadOptions
 
 	preemptible     bool       // test: as on kernels that run tracepoints preemptible
 	refuseIterators bool       // test: as where iterators over tasks and files are refused
@@ -69,6 +71,7 @@ type Kernel struct {
 	profiling   atomic.Bool // stacks are being counted
 	hooks       hookTable   // empty until the syscalls probe is loaded
 
+	workloadV1  uint32        // the controller that tells v1 cgroups apart, plus one; 0: none
 	fillCounter *ebpf.Program // nil where the kernel does not tell how full maps are
 }
 
@@ -99,6 +102,9 @@ func Load(opts Options) (*Kernel, error) {
 	}
 	spec.Maps["events"].MaxEntries = opts.RingBytes
 	k := &Kernel{opts: opts, types: types, cache: cmp.Or(opts.cache, btf.NewCache())}
+	if err := k.prepareWorkloads(spec); err != nil {
+		return nil, err
+	}
 	if k.obj, err = k.load(blueprint{probe: "kernel", spec: spec, tracepoints: []string{"task_rename"}}); err != nil {
 		return nil, err
 	}
@@ -130,6 +136,9 @@ func (k *Kernel) init() error {
 		return fmt.Errorf("map ring_peak: %w", err)
 	}
 	if k.self, err = k.whoami(); err != nil {
+		return err
+	}
+	if err := k.makeOverflowWorkload(); err != nil {
 		return err
 	}
 	if err := k.loadFills(); err != nil {

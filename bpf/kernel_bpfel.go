@@ -144,25 +144,41 @@ type kernelSettingsPage struct {
 	Canary      uint64
 }
 
+type kernelWorkload struct {
+	_      structs.HostLayout
+	Counts [7]uint64
+}
+
+type kernelWorkloadKey struct {
+	_  structs.HostLayout
+	V2 uint64
+	V1 uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapEvents          = "events"
-	kernelMapLedger          = "ledger"
-	kernelMapRingPeak        = "ring_peak"
-	kernelMapSettings        = "settings"
-	kernelProgTaskRenameBtf  = "task_rename_btf"
-	kernelProgTaskRenameRaw  = "task_rename_raw"
-	kernelProgWhoami         = "whoami"
-	kernelVarCanaryEventType = "canary_event_type"
-	kernelVarConnEventType   = "conn_event_type"
-	kernelVarExecEventType   = "exec_event_type"
-	kernelVarExitEventType   = "exit_event_type"
-	kernelVarForkEventType   = "fork_event_type"
-	kernelVarPointType       = "point_type"
-	kernelVarPreemptible     = "preemptible"
-	kernelVarSelfPidTgid     = "self_pid_tgid"
+	kernelMapEvents            = "events"
+	kernelMapLedger            = "ledger"
+	kernelMapRingPeak          = "ring_peak"
+	kernelMapSettings          = "settings"
+	kernelMapWorkloads         = "workloads"
+	kernelProgTaskRenameBtf    = "task_rename_btf"
+	kernelProgTaskRenameRaw    = "task_rename_raw"
+	kernelProgWhoami           = "whoami"
+	kernelVarCanaryEventType   = "canary_event_type"
+	kernelVarConnEventType     = "conn_event_type"
+	kernelVarExecEventType     = "exec_event_type"
+	kernelVarExitEventType     = "exit_event_type"
+	kernelVarForkEventType     = "fork_event_type"
+	kernelVarPointType         = "point_type"
+	kernelVarPreemptible       = "preemptible"
+	kernelVarSelfPidTgid       = "self_pid_tgid"
+	kernelVarWorkloadType      = "workload_type"
+	kernelVarWorkloadV1        = "workload_v1"
+	kernelVarWorkloadsFailures = "workloads_failures"
+	kernelVarWorkloadsOn       = "workloads_on"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -216,24 +232,29 @@ type kernelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelMapSpecs struct {
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
-	RingPeak *ebpf.MapSpec `ebpf:"ring_peak"`
-	Settings *ebpf.MapSpec `ebpf:"settings"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Ledger    *ebpf.MapSpec `ebpf:"ledger"`
+	RingPeak  *ebpf.MapSpec `ebpf:"ring_peak"`
+	Settings  *ebpf.MapSpec `ebpf:"settings"`
+	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
 
 // kernelVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
-	CanaryEventType *ebpf.VariableSpec `ebpf:"canary_event_type"`
-	ConnEventType   *ebpf.VariableSpec `ebpf:"conn_event_type"`
-	ExecEventType   *ebpf.VariableSpec `ebpf:"exec_event_type"`
-	ExitEventType   *ebpf.VariableSpec `ebpf:"exit_event_type"`
-	ForkEventType   *ebpf.VariableSpec `ebpf:"fork_event_type"`
-	PointType       *ebpf.VariableSpec `ebpf:"point_type"`
-	Preemptible     *ebpf.VariableSpec `ebpf:"preemptible"`
-	SelfPidTgid     *ebpf.VariableSpec `ebpf:"self_pid_tgid"`
+	CanaryEventType   *ebpf.VariableSpec `ebpf:"canary_event_type"`
+	ConnEventType     *ebpf.VariableSpec `ebpf:"conn_event_type"`
+	ExecEventType     *ebpf.VariableSpec `ebpf:"exec_event_type"`
+	ExitEventType     *ebpf.VariableSpec `ebpf:"exit_event_type"`
+	ForkEventType     *ebpf.VariableSpec `ebpf:"fork_event_type"`
+	PointType         *ebpf.VariableSpec `ebpf:"point_type"`
+	Preemptible       *ebpf.VariableSpec `ebpf:"preemptible"`
+	SelfPidTgid       *ebpf.VariableSpec `ebpf:"self_pid_tgid"`
+	WorkloadType      *ebpf.VariableSpec `ebpf:"workload_type"`
+	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
+	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
+	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -256,10 +277,11 @@ func (o *kernelObjects) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelMaps struct {
-	Events   *ebpf.Map `ebpf:"events"`
-	Ledger   *ebpf.Map `ebpf:"ledger"`
-	RingPeak *ebpf.Map `ebpf:"ring_peak"`
-	Settings *ebpf.Map `ebpf:"settings"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Ledger    *ebpf.Map `ebpf:"ledger"`
+	RingPeak  *ebpf.Map `ebpf:"ring_peak"`
+	Settings  *ebpf.Map `ebpf:"settings"`
+	Workloads *ebpf.Map `ebpf:"workloads"`
 }
 
 func (m *kernelMaps) Close() error {
@@ -268,6 +290,7 @@ func (m *kernelMaps) Close() error {
 		m.Ledger,
 		m.RingPeak,
 		m.Settings,
+		m.Workloads,
 	)
 }
 
@@ -275,14 +298,18 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
-	CanaryEventType *ebpf.Variable `ebpf:"canary_event_type"`
-	ConnEventType   *ebpf.Variable `ebpf:"conn_event_type"`
-	ExecEventType   *ebpf.Variable `ebpf:"exec_event_type"`
-	ExitEventType   *ebpf.Variable `ebpf:"exit_event_type"`
-	ForkEventType   *ebpf.Variable `ebpf:"fork_event_type"`
-	PointType       *ebpf.Variable `ebpf:"point_type"`
-	Preemptible     *ebpf.Variable `ebpf:"preemptible"`
-	SelfPidTgid     *ebpf.Variable `ebpf:"self_pid_tgid"`
+	CanaryEventType   *ebpf.Variable `ebpf:"canary_event_type"`
+	ConnEventType     *ebpf.Variable `ebpf:"conn_event_type"`
+	ExecEventType     *ebpf.Variable `ebpf:"exec_event_type"`
+	ExitEventType     *ebpf.Variable `ebpf:"exit_event_type"`
+	ForkEventType     *ebpf.Variable `ebpf:"fork_event_type"`
+	PointType         *ebpf.Variable `ebpf:"point_type"`
+	Preemptible       *ebpf.Variable `ebpf:"preemptible"`
+	SelfPidTgid       *ebpf.Variable `ebpf:"self_pid_tgid"`
+	WorkloadType      *ebpf.Variable `ebpf:"workload_type"`
+	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
+	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
+	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.

@@ -37,6 +37,9 @@ func (k *Kernel) Maps() ([]MapStat, error) {
 				continue // shared
 			}
 			s, err := o.mapStat(name, m, fills)
+			if err == nil {
+				s.UpdateFailures, err = k.updateFailures(o, name)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("describe map %s of %s: %w", name, o.probe, err)
 			}
@@ -60,12 +63,25 @@ func (o *object) mapStat(name string, m *ebpf.Map, fills map[ebpf.MapID]uint64) 
 			s.Entries = &n
 		}
 	}
-	if v := o.coll.Variables[name+failuresSuffix]; v != nil {
-		if err := v.Get(&s.UpdateFailures); err != nil {
-			return s, err
+	return s, nil
+}
+
+// updateFailures adds up what the objects that use a map could not enter in it.
+func (k *Kernel) updateFailures(o *object, name string) (sum uint64, err error) {
+	users := []*object{o}
+	if k.shared[name] != nil {
+		users = k.objects
+	}
+	for _, user := range users {
+		if v := user.coll.Variables[name+failuresSuffix]; v != nil {
+			var n uint64
+			if err := v.Get(&n); err != nil {
+				return 0, err
+			}
+			sum += n
 		}
 	}
-	return s, nil
+	return sum, nil
 }
 
 // leastMemory is what a map takes by its layout. Kernels before 6.4 count values

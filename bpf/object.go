@@ -103,6 +103,9 @@ func (k *Kernel) kinds() []string {
 
 func (k *Kernel) loadAs(b blueprint, kind string) (*object, error) {
 	spec := b.spec.Copy()
+	if err := k.setWorkloads(spec); err != nil {
+		return nil, err
+	}
 	for _, tp := range b.tracepoints {
 		for _, other := range attachKinds {
 			if other != kind {

@@ -18,6 +18,7 @@
 #include "hist.bpf.h"
 #include "wait.bpf.h"
 #include "task.bpf.h"
+#include "workload.bpf.h"
 #include <bpf/bpf_core_read.h>
 
 #define EEXIST 17
@@ -253,6 +254,7 @@ static __always_inline int process_exec(struct bpf_raw_tracepoint_args *ctx, boo
 	if (!c)
 		return 0;
 	__sync_fetch_and_add(&c->execs, 1);
+	workload_count_current(WORKLOAD_EXECS);
 	exec_ns = bpf_map_lookup_elem(&alive, &pid);
 	if (exec_ns)
 		*exec_ns = bpf_ktime_get_boot_ns();
@@ -351,6 +353,8 @@ static __always_inline int process_exit(struct bpf_raw_tracepoint_args *ctx, boo
 	reason = exit_reason(t, status);
 	lifetime = bpf_ktime_get_boot_ns() - (exec_ns ? exec_ns : start_ns);
 	__sync_fetch_and_add(&c->exits[reason & (EXIT_REASONS - 1)], 1);
+	if (reason == EXIT_OOM_KILL)
+		workload_count_current(WORKLOAD_OOM_KILLS);
 	hist_add(&c->lifetime, hist_slot_ns(lifetime), lifetime);
 	send_exit(t, status, reason, lifetime);
 	return 0;

@@ -109,6 +109,17 @@ type processSettingsPage struct {
 	Canary      uint64
 }
 
+type processWorkload struct {
+	_      structs.HostLayout
+	Counts [7]uint64
+}
+
+type processWorkloadKey struct {
+	_  structs.HostLayout
+	V2 uint64
+	V1 uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -120,6 +131,7 @@ const (
 	processMapLedger               = "ledger"
 	processMapRingPeak             = "ring_peak"
 	processMapSettings             = "settings"
+	processMapWorkloads            = "workloads"
 	processProgSchedProcessExecBtf = "sched_process_exec_btf"
 	processProgSchedProcessExecRaw = "sched_process_exec_raw"
 	processProgSchedProcessExitBtf = "sched_process_exit_btf"
@@ -132,6 +144,9 @@ const (
 	processVarAttachedNs           = "attached_ns"
 	processVarEnded                = "ended"
 	processVarHasGroupDead         = "has_group_dead"
+	processVarWorkloadV1           = "workload_v1"
+	processVarWorkloadsFailures    = "workloads_failures"
+	processVarWorkloadsOn          = "workloads_on"
 )
 
 // loadProcess returns the embedded CollectionSpec for process.
@@ -197,16 +212,20 @@ type processMapSpecs struct {
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
 	RingPeak   *ebpf.MapSpec `ebpf:"ring_peak"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
+	Workloads  *ebpf.MapSpec `ebpf:"workloads"`
 }
 
 // processVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type processVariableSpecs struct {
-	AliveFailures *ebpf.VariableSpec `ebpf:"alive_failures"`
-	AttachedNs    *ebpf.VariableSpec `ebpf:"attached_ns"`
-	Ended         *ebpf.VariableSpec `ebpf:"ended"`
-	HasGroupDead  *ebpf.VariableSpec `ebpf:"has_group_dead"`
+	AliveFailures     *ebpf.VariableSpec `ebpf:"alive_failures"`
+	AttachedNs        *ebpf.VariableSpec `ebpf:"attached_ns"`
+	Ended             *ebpf.VariableSpec `ebpf:"ended"`
+	HasGroupDead      *ebpf.VariableSpec `ebpf:"has_group_dead"`
+	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
+	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
+	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
 }
 
 // processObjects contains all objects after they have been loaded into the kernel.
@@ -236,6 +255,7 @@ type processMaps struct {
 	Ledger     *ebpf.Map `ebpf:"ledger"`
 	RingPeak   *ebpf.Map `ebpf:"ring_peak"`
 	Settings   *ebpf.Map `ebpf:"settings"`
+	Workloads  *ebpf.Map `ebpf:"workloads"`
 }
 
 func (m *processMaps) Close() error {
@@ -247,6 +267,7 @@ func (m *processMaps) Close() error {
 		m.Ledger,
 		m.RingPeak,
 		m.Settings,
+		m.Workloads,
 	)
 }
 
@@ -254,10 +275,13 @@ func (m *processMaps) Close() error {
 //
 // It can be passed to loadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type processVariables struct {
-	AliveFailures *ebpf.Variable `ebpf:"alive_failures"`
-	AttachedNs    *ebpf.Variable `ebpf:"attached_ns"`
-	Ended         *ebpf.Variable `ebpf:"ended"`
-	HasGroupDead  *ebpf.Variable `ebpf:"has_group_dead"`
+	AliveFailures     *ebpf.Variable `ebpf:"alive_failures"`
+	AttachedNs        *ebpf.Variable `ebpf:"attached_ns"`
+	Ended             *ebpf.Variable `ebpf:"ended"`
+	HasGroupDead      *ebpf.Variable `ebpf:"has_group_dead"`
+	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
+	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
+	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`
 }
 
 // processPrograms contains all programs after they have been loaded into the kernel.

@@ -17,6 +17,7 @@
 #include "kernel.h"
 #include "attach.bpf.h"
 #include "hist.bpf.h"
+#include "workload.bpf.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
@@ -398,8 +399,10 @@ static __always_inline int leave(struct bpf_raw_tracepoint_args *ctx, bool again
 		ADD(cc->hists[h].slots[hist_slot_ns(ns)], 1);
 		ADD(cc->hists[h].sum, ns);
 	}
-	if (outcome == ERROR)
+	if (outcome == ERROR) {
 		count_errno(cc, row, -ret);
+		workload_count_current(WORKLOAD_SYSCALL_ERRORS);
+	}
 	if (row < NR_TABLE && hooked[row / 64] & (1ULL << (row & 63)))
 		bpf_tail_call(ctx, &sys_exit_hooks, row);
 	return 0;

@@ -32,6 +32,17 @@ type syscallsCpuCalls struct {
 	ErrorsOther [514]uint64
 }
 
+type syscallsWorkload struct {
+	_      structs.HostLayout
+	Counts [7]uint64
+}
+
+type syscallsWorkloadKey struct {
+	_  structs.HostLayout
+	V2 uint64
+	V1 uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -41,6 +52,7 @@ const (
 	syscallsMapSysExitHooks         = "sys_exit_hooks"
 	syscallsMapThreads              = "threads"
 	syscallsMapThreadsOverflow      = "threads_overflow"
+	syscallsMapWorkloads            = "workloads"
 	syscallsProgSchedProcessExitBtf = "sched_process_exit_btf"
 	syscallsProgSchedProcessExitRaw = "sched_process_exit_raw"
 	syscallsProgSysEnterAgainBtf    = "sys_enter_again_btf"
@@ -60,6 +72,9 @@ const (
 	syscallsVarPreemptible          = "preemptible"
 	syscallsVarRegsOffset           = "regs_offset"
 	syscallsVarThreadMask           = "thread_mask"
+	syscallsVarWorkloadV1           = "workload_v1"
+	syscallsVarWorkloadsFailures    = "workloads_failures"
+	syscallsVarWorkloadsOn          = "workloads_on"
 )
 
 // loadSyscalls returns the embedded CollectionSpec for syscalls.
@@ -125,21 +140,25 @@ type syscallsMapSpecs struct {
 	SysExitHooks    *ebpf.MapSpec `ebpf:"sys_exit_hooks"`
 	Threads         *ebpf.MapSpec `ebpf:"threads"`
 	ThreadsOverflow *ebpf.MapSpec `ebpf:"threads_overflow"`
+	Workloads       *ebpf.MapSpec `ebpf:"workloads"`
 }
 
 // syscallsVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type syscallsVariableSpecs struct {
-	AttachedNs  *ebpf.VariableSpec `ebpf:"attached_ns"`
-	HistLimit   *ebpf.VariableSpec `ebpf:"hist_limit"`
-	HistOf      *ebpf.VariableSpec `ebpf:"hist_of"`
-	HistsFolded *ebpf.VariableSpec `ebpf:"hists_folded"`
-	HistsUsed   *ebpf.VariableSpec `ebpf:"hists_used"`
-	Hooked      *ebpf.VariableSpec `ebpf:"hooked"`
-	Preemptible *ebpf.VariableSpec `ebpf:"preemptible"`
-	RegsOffset  *ebpf.VariableSpec `ebpf:"regs_offset"`
-	ThreadMask  *ebpf.VariableSpec `ebpf:"thread_mask"`
+	AttachedNs        *ebpf.VariableSpec `ebpf:"attached_ns"`
+	HistLimit         *ebpf.VariableSpec `ebpf:"hist_limit"`
+	HistOf            *ebpf.VariableSpec `ebpf:"hist_of"`
+	HistsFolded       *ebpf.VariableSpec `ebpf:"hists_folded"`
+	HistsUsed         *ebpf.VariableSpec `ebpf:"hists_used"`
+	Hooked            *ebpf.VariableSpec `ebpf:"hooked"`
+	Preemptible       *ebpf.VariableSpec `ebpf:"preemptible"`
+	RegsOffset        *ebpf.VariableSpec `ebpf:"regs_offset"`
+	ThreadMask        *ebpf.VariableSpec `ebpf:"thread_mask"`
+	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
+	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
+	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
 }
 
 // syscallsObjects contains all objects after they have been loaded into the kernel.
@@ -167,6 +186,7 @@ type syscallsMaps struct {
 	SysExitHooks    *ebpf.Map `ebpf:"sys_exit_hooks"`
 	Threads         *ebpf.Map `ebpf:"threads"`
 	ThreadsOverflow *ebpf.Map `ebpf:"threads_overflow"`
+	Workloads       *ebpf.Map `ebpf:"workloads"`
 }
 
 func (m *syscallsMaps) Close() error {
@@ -176,6 +196,7 @@ func (m *syscallsMaps) Close() error {
 		m.SysExitHooks,
 		m.Threads,
 		m.ThreadsOverflow,
+		m.Workloads,
 	)
 }
 
@@ -183,15 +204,18 @@ func (m *syscallsMaps) Close() error {
 //
 // It can be passed to loadSyscallsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type syscallsVariables struct {
-	AttachedNs  *ebpf.Variable `ebpf:"attached_ns"`
-	HistLimit   *ebpf.Variable `ebpf:"hist_limit"`
-	HistOf      *ebpf.Variable `ebpf:"hist_of"`
-	HistsFolded *ebpf.Variable `ebpf:"hists_folded"`
-	HistsUsed   *ebpf.Variable `ebpf:"hists_used"`
-	Hooked      *ebpf.Variable `ebpf:"hooked"`
-	Preemptible *ebpf.Variable `ebpf:"preemptible"`
-	RegsOffset  *ebpf.Variable `ebpf:"regs_offset"`
-	ThreadMask  *ebpf.Variable `ebpf:"thread_mask"`
+	AttachedNs        *ebpf.Variable `ebpf:"attached_ns"`
+	HistLimit         *ebpf.Variable `ebpf:"hist_limit"`
+	HistOf            *ebpf.Variable `ebpf:"hist_of"`
+	HistsFolded       *ebpf.Variable `ebpf:"hists_folded"`
+	HistsUsed         *ebpf.Variable `ebpf:"hists_used"`
+	Hooked            *ebpf.Variable `ebpf:"hooked"`
+	Preemptible       *ebpf.Variable `ebpf:"preemptible"`
+	RegsOffset        *ebpf.Variable `ebpf:"regs_offset"`
+	ThreadMask        *ebpf.Variable `ebpf:"thread_mask"`
+	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
+	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
+	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`
 }
 
 // syscallsPrograms contains all programs after they have been loaded into the kernel.

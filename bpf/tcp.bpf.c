@@ -18,6 +18,7 @@
 #include "event.bpf.h"
 #include "hist.bpf.h"
 #include "net.bpf.h"
+#include "workload.bpf.h"
 #include <bpf/bpf_core_read.h>
 
 #define ENOENT 2
@@ -92,12 +93,13 @@ struct tracked {
 	__u8 direction;
 	__u8 peer;
 	__u8 flags;
+	__u64 owner_v1; /* the loader cuts it off where workload_v1 is 0 */
 };
 
 #define TAG_SHIFT 48
 #define COUNT_MASK ((1ULL << TAG_SHIFT) - 1)
 
-/* Preallocated: 48 bytes of head, 8 of key, 48 of value, 16 of bucket. */
+/* Preallocated: 48 bytes of head, 8 of key, 48 (56 with owner_v1) of value, 16 of bucket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536); /* set by the loader */
@@ -219,11 +221,32 @@ static __always_inline __u64 new_tag(void)
 	return (__u64)(bpf_get_prandom_u32() | 1) << TAG_SHIFT;
 }
 
+/* A copy of an entry, as far as the map's values reach. */
+static __always_inline struct tracked copy_of(struct tracked *e)
+{
+	struct tracked t;
+
+	__builtin_memcpy(&t, e, offsetof(struct tracked, owner_v1));
+	t.owner_v1 = workload_v1 ? *(volatile __u64 *)&e->owner_v1 : 0;
+	return t;
+}
+
+/* The pid comes last, for all to see: who finds an owner finds all of it. */
+static __always_inline void set_owner_pid(struct tracked *e, __u32 pid)
+{
+	if (workloads_on)
+		__sync_lock_test_and_set(&e->owner_pid, pid);
+	else
+		e->owner_pid = pid;
+}
+
 static __always_inline void own(struct tracked *e, struct task_struct *t)
 {
 	e->owner_start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
 	e->owner_cgroup = task_cgroup_id(t);
-	e->owner_pid = BPF_CORE_READ(t, tgid);
+	if (workload_v1)
+		e->owner_v1 = cgroup_id_v1(t);
+	set_owner_pid(e, BPF_CORE_READ(t, tgid));
 }
 
 static __always_inline void own_current(struct tracked *e)
@@ -232,7 +255,22 @@ static __always_inline void own_current(struct tracked *e)
 
 	e->owner_start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
 	e->owner_cgroup = bpf_get_current_cgroup_id();
-	e->owner_pid = bpf_get_current_pid_tgid() >> 32;
+	if (workload_v1)
+		e->owner_v1 = cgroup_id_v1(t);
+	set_owner_pid(e, bpf_get_current_pid_tgid() >> 32);
+}
+
+/* Counts for the workload of an entry's owner, if it has one. */
+static __always_inline void count_for_owner(struct tracked *e, enum workload_count what, __u64 n)
+{
+	struct workload_key key = {};
+
+	if (!workloads_on || !n || !e->owner_pid)
+		return;
+	key.v2 = e->owner_cgroup;
+	if (workload_v1)
+		key.v1 = *(volatile __u64 *)&e->owner_v1;
+	workload_count(&key, what, n);
 }
 
 /* ---- bytes ---- */
@@ -270,16 +308,19 @@ static __always_inline __s64 last_delta(__u64 *word, __u64 now)
 /*
  * Adds what came since the word was written, if it is still the same
  * connection's: the end of a connection changes the word before the socket can
- * be freed, so where the swap succeeds, now was read from a live socket.
+ * be freed, so where the swap succeeds, now was read from a live socket. Returns
+ * what was added.
  */
-static __always_inline void add_delta(__u64 *word, __u64 now, __u64 old, __u64 *counter)
+static __always_inline __u64 add_delta(__u64 *word, __u64 now, __u64 old, __u64 *counter)
 {
 	__u64 tag = old & ~COUNT_MASK, delta = now - (old & COUNT_MASK);
 
 	if (!tag || (__s64)delta <= 0 || now > COUNT_MASK)
-		return;
-	if (__sync_val_compare_and_swap(word, old, tag | now) == old)
-		ADD(*counter, delta);
+		return 0;
+	if (__sync_val_compare_and_swap(word, old, tag | now) != old)
+		return 0;
+	ADD(*counter, delta);
+	return delta;
 }
 
 /* ---- events ---- */
@@ -358,7 +399,7 @@ static __always_inline void count_failed(__u32 direction, __u32 err)
 
 static __always_inline void close_listener(struct sock *sk, struct tracked *e)
 {
-	struct tracked t = *e; /* the entry may be another's as soon as it is out */
+	struct tracked t = copy_of(e); /* the entry may be another's as soon as it is out */
 	struct cpu_tcp *c = cpu_counts();
 
 	if (!c || !untrack(sk, e))
@@ -373,7 +414,7 @@ static __always_inline void close_connection(struct sock *sk, struct tracked *e)
 	__u64 sent = bytes_sent(sk), received = bytes_received(sk);
 	__s64 sent_delta = last_delta(&e->sent, sent);
 	__s64 received_delta = last_delta(&e->received, received);
-	struct tracked t = *e; /* the entry may be another's as soon as it is out */
+	struct tracked t = copy_of(e); /* the entry may be another's as soon as it is out */
 	struct conn_counters *n = conn_counters(&t);
 	struct cpu_tcp *c = cpu_counts();
 	__u64 rtt = smoothed_rtt_ns(sk);
@@ -382,6 +423,8 @@ static __always_inline void close_connection(struct sock *sk, struct tracked *e)
 		return;
 	ADD(n->sent, sent_delta);
 	ADD(n->received, received_delta);
+	count_for_owner(&t, WORKLOAD_SENT, sent_delta);
+	count_for_owner(&t, WORKLOAD_RECEIVED, received_delta);
 	if (!untrack(sk, e))
 		return;
 	if (t.flags & SEEDED) {
@@ -411,6 +454,7 @@ static __noinline void finish(struct sock *sk, struct tracked *e)
 		err = BPF_CORE_READ(sk, sk_err);
 		e->state = TCP_CLOSE;
 		count_failed(direction_of(e), err);
+		count_for_owner(e, WORKLOAD_FAILED, 1);
 		if (e->direction == INBOUND)
 			untrack(sk, e);
 	}
@@ -468,6 +512,7 @@ static __always_inline void on_established(struct sock *sk, struct tracked *e, i
 	e->state = TCP_ESTABLISHED;
 	e->flags = OPENED;
 	ADD(n->opened, 1);
+	count_for_owner(e, WORKLOAD_OPENED, 1); /* an inbound one has no owner yet */
 	if (handshake) /* not known: no RTT was measured, or its begin was not seen */
 		observe(&c->handshake[direction_of(e)], handshake);
 	if (e->direction == OUTBOUND)
@@ -649,10 +694,12 @@ static __always_inline int connect_exit(struct bpf_raw_tracepoint_args *ctx, boo
 	if (!is_tcp(sk, false))
 		return 0;
 	e = lookup(sk);
-	if (e && e->state == TCP_CLOSE)
+	if (e && e->state == TCP_CLOSE) {
 		untrack(sk, e);
-	else if (!e && err > 0 && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+	} else if (!e && err > 0 && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE) {
 		count_failed(OUTBOUND, err);
+		workload_count_current(WORKLOAD_FAILED);
+	}
 	return 0;
 }
 
@@ -672,7 +719,9 @@ static __always_inline int accept_exit(struct bpf_raw_tracepoint_args *ctx, bool
 	if (!e || e->owner_pid)
 		return 0;
 	own_current(e);
-	t = *e;
+	t = copy_of(e);
+	if (t.flags & OPENED)
+		count_for_owner(&t, WORKLOAD_OPENED, 1);
 	emit(POINT_NETWORK_ACCEPT, sk, &t, 0, 0);
 	return 0;
 }
@@ -689,7 +738,7 @@ static __always_inline int listen_exit(struct bpf_raw_tracepoint_args *ctx, bool
 	if (!e || e->state != TCP_LISTEN || !(e->flags & UNTOLD))
 		return 0;
 	e->flags &= ~UNTOLD;
-	t = *e;
+	t = copy_of(e);
 	emit(POINT_NETWORK_LISTEN, sk, &t, 0, 0);
 	return 0;
 }
@@ -805,9 +854,13 @@ int scrape(struct bpf_iter__bpf_map_elem *ctx)
 	struct tracked *e = ctx->value;
 	__u64 *key = ctx->key, sent, received;
 	struct conn_counters *n;
+	struct tracked owned;
 	struct sock *sk;
 
 	if (!key || !e || !(e->flags & OPENED))
+		return 0;
+	/* what it carries before it is accepted is added when it has an owner, or at its end */
+	if (workloads_on && !*(volatile __u32 *)&e->owner_pid)
 		return 0;
 	sk = (struct sock *)*key;
 	/* the words first: what is read after them is older than a swap that succeeds */
@@ -816,8 +869,11 @@ int scrape(struct bpf_iter__bpf_map_elem *ctx)
 	n = conn_counters(e);
 	if (!n)
 		return 0;
-	add_delta(&e->sent, bytes_sent(sk), sent, &n->sent);
-	add_delta(&e->received, bytes_received(sk), received, &n->received);
+	owned = copy_of(e);
+	sent = add_delta(&e->sent, bytes_sent(sk), sent, &n->sent);
+	received = add_delta(&e->received, bytes_received(sk), received, &n->received);
+	count_for_owner(&owned, WORKLOAD_SENT, sent);
+	count_for_owner(&owned, WORKLOAD_RECEIVED, received);
 	return 0;
 }
 
@@ -878,7 +934,7 @@ int survey_held(struct bpf_iter__task_file *ctx)
 		return 0;
 	e = lookup(sk);
 	if (e)
-		t = *e;
+		t = copy_of(e);
 	r.role_known = e || r.listen;
 	/* what the entry says of the state may be a moment old */
 	t.state = r.listen ? TCP_LISTEN : TCP_ESTABLISHED;
@@ -910,7 +966,7 @@ int survey_followed(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	word = *(volatile __u64 *)&e->sent;
 	sk = (struct sock *)*(volatile __u64 *)key;
-	t = *e;
+	t = copy_of(e);
 	if (!(t.flags & OPENED) || !t.owner_pid || !(word >> TAG_SHIFT))
 		return 0;
 	r.role_known = true;

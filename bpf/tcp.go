@@ -19,7 +19,8 @@ import (
 // takes 120 bytes of kernel memory (48 head, 8 key, 48 value, 16 bucket; the
 // buckets rounded up to a power of two), 7.5 MiB in all. A connection that finds
 // the map full is in none of the counts of connections, but in the map's
-// UpdateFailures. Failed attempts are counted regardless.
+// UpdateFailures. Failed attempts are counted regardless. Where workloads are told
+// apart by v1 cgroups, an entry takes 8 bytes more.
 const DefaultMaxSockets = 65536
 
 // DefaultMaxListeners bounds the map of listening ports while connections are seeded:
@@ -117,6 +118,11 @@ func tcpSpec(k *Kernel, opts TCPOptions) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps["sockets"].MaxEntries = opts.MaxSockets
 	spec.Maps["listening"].MaxEntries = opts.MaxListeners
+	if k.workloadV1 == 0 {
+		if err := cutLastMember(spec.Maps["sockets"]); err != nil {
+			return nil, fmt.Errorf("size map sockets: %w", err)
+		}
+	}
 	args, err := k.tracepointArgs("tcp_retransmit_skb")
 	if err != nil {
 		return nil, err

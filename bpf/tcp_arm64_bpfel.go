@@ -123,6 +123,18 @@ type tcpTracked struct {
 	Direction    uint8
 	Peer         uint8
 	Flags        uint8
+	OwnerV1      uint64
+}
+
+type tcpWorkload struct {
+	_      structs.HostLayout
+	Counts [7]uint64
+}
+
+type tcpWorkloadKey struct {
+	_  structs.HostLayout
+	V2 uint64
+	V1 uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -136,6 +148,7 @@ const (
 	tcpMapRingPeak                  = "ring_peak"
 	tcpMapSettings                  = "settings"
 	tcpMapSockets                   = "sockets"
+	tcpMapWorkloads                 = "workloads"
 	tcpProgAcceptExitBtf            = "accept_exit_btf"
 	tcpProgAcceptExitRaw            = "accept_exit_raw"
 	tcpProgConnectExitBtf           = "connect_exit_btf"
@@ -165,6 +178,9 @@ const (
 	tcpVarListeningFailures         = "listening_failures"
 	tcpVarSocketRecordType          = "socket_record_type"
 	tcpVarSocketsFailures           = "sockets_failures"
+	tcpVarWorkloadV1                = "workload_v1"
+	tcpVarWorkloadsFailures         = "workloads_failures"
+	tcpVarWorkloadsOn               = "workloads_on"
 )
 
 // loadTcp returns the embedded CollectionSpec for tcp.
@@ -245,6 +261,7 @@ type tcpMapSpecs struct {
 	RingPeak  *ebpf.MapSpec `ebpf:"ring_peak"`
 	Settings  *ebpf.MapSpec `ebpf:"settings"`
 	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
+	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
 
 // tcpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -257,6 +274,9 @@ type tcpVariableSpecs struct {
 	ListeningFailures *ebpf.VariableSpec `ebpf:"listening_failures"`
 	SocketRecordType  *ebpf.VariableSpec `ebpf:"socket_record_type"`
 	SocketsFailures   *ebpf.VariableSpec `ebpf:"sockets_failures"`
+	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
+	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
+	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
 }
 
 // tcpObjects contains all objects after they have been loaded into the kernel.
@@ -286,6 +306,7 @@ type tcpMaps struct {
 	RingPeak  *ebpf.Map `ebpf:"ring_peak"`
 	Settings  *ebpf.Map `ebpf:"settings"`
 	Sockets   *ebpf.Map `ebpf:"sockets"`
+	Workloads *ebpf.Map `ebpf:"workloads"`
 }
 
 func (m *tcpMaps) Close() error {
@@ -297,6 +318,7 @@ func (m *tcpMaps) Close() error {
 		m.RingPeak,
 		m.Settings,
 		m.Sockets,
+		m.Workloads,
 	)
 }
 
@@ -310,6 +332,9 @@ type tcpVariables struct {
 	ListeningFailures *ebpf.Variable `ebpf:"listening_failures"`
 	SocketRecordType  *ebpf.Variable `ebpf:"socket_record_type"`
 	SocketsFailures   *ebpf.Variable `ebpf:"sockets_failures"`
+	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
+	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
+	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`
 }
 
 // tcpPrograms contains all programs after they have been loaded into the kernel.

@@ -124,6 +124,7 @@ func TestErrorsArePassedOn(t *testing.T) {
 	s := busy()
 	s.syscalls.err, s.processes.err, s.tcp.err, s.drops.err, s.oom.err = errFake, errFake, errFake, errFake, errFake
 	s.ledger.err, s.programs.err, s.fs.err, s.limit.err = errFake, errFake, errFake, errFake
+	s.workloads.err = errFake
 	for name, c := range s.collectors() {
 		_, err := c.Collect(t.Context())
 		infallible := map[string]bool{"probes": true, "start": true, "build": true, "log": true, "config": true, "containers": true, "state": true, "gvisor": true, "profiles": true}[name]

@@ -8,6 +8,7 @@ import (
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/collectors"
 	"github.com/sonde-ebpf/sonde/internal/blackbox"
+	"github.com/sonde-ebpf/sonde/internal/container"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
@@ -153,6 +154,29 @@ func (f fakeLevels) Targets() map[string]slog.Level { return f }
 type fakeLimit fake[uint64]
 
 func (f fakeLimit) Folded() (uint64, error) { return f.value, f.err }
+
+// fakeWorkloads are cgroup 7, a container, and others, of the host.
+type fakeWorkloads fake[[]bpf.WorkloadStat]
+
+func (f fakeWorkloads) Read(yield func(bpf.WorkloadStat)) error {
+	for _, s := range f.value {
+		yield(s)
+	}
+	return f.err
+}
+
+func (f fakeWorkloads) Forget(bpf.WorkloadKey) error { return f.err }
+
+func (f fakeWorkloads) Reside(v2, _ uint64) container.Residence {
+	if v2 != 7 {
+		return container.Residence{Place: container.Host}
+	}
+	return container.Residence{Place: container.Inside, ID: container.ID{Name: "7"}}
+}
+
+func (f fakeWorkloads) Lookup(container.ID) (container.Meta, container.State) {
+	return container.Meta{Runtime: container.Containerd, Namespace: "shop", Pod: "web-0", Name: "nginx"}, container.Named
+}
 
 // nanoseconds is a histogram of calls that took 1 µs to 16 ms.
 func nanoseconds() bpf.Buckets {

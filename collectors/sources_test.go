@@ -47,4 +47,6 @@ var (
 	_ collectors.GVisorSource          = (*gvisor.Receiver)(nil)
 	_ collectors.ProfileSource         = (*profile.Node)(nil)
 	_ collectors.ContainerSource       = (*container.Containers)(nil)
+	_ collectors.WorkloadSource        = (*bpf.Workloads)(nil)
+	_ collectors.ResidentSource        = (*container.Containers)(nil)
 )

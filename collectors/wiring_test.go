@@ -44,6 +44,7 @@ type sources struct {
 	containers    fakeContainers
 	state         fakeState
 	profiles      fakeProfiles
+	workloads     fakeWorkloads
 	exemplars     *collectors.Exemplars
 	gvisor        fakeGVisor
 }
@@ -146,12 +147,20 @@ func busy() sources {
 	s.containers = busyContainers()
 	s.state = busyState()
 	s.gvisor = busyGVisor()
+	s.workloads.value = []bpf.WorkloadStat{
+		{Key: bpf.WorkloadKey{V2: 1}, Execs: 4, SyscallErrors: 90},
+		{Key: bpf.WorkloadKey{V2: 7}, ConnectionsOpened: 3, ConnectionsFailed: 1, SentBytes: 5000, ReceivedBytes: 600, Execs: 2, OOMKills: 1, SyscallErrors: 8},
+	}
 	return s
 }
 
 // collectors returns every collector under the name the sensor gives it.
 func (s *sources) collectors() map[string]collectors.Collector {
 	faults := collectors.NewProcfsErrors()
+	workloads, err := collectors.NewWorkloads(s.workloads, s.workloads)
+	if err != nil {
+		panic(err) // a budget smaller than its own overflow
+	}
 	return map[string]collectors.Collector{
 		"syscalls": collectors.Group{
 			collectors.NewSyscalls(s.syscalls, attached),
@@ -190,7 +199,8 @@ func (s *sources) collectors() map[string]collectors.Collector {
 		"profiles":   collectors.NewProfiles(s.profiles, attached),
 		"state":      collectors.NewState(s.state, s.containers, s.state),
 		"gvisor":     collectors.NewGVisor(s.gvisor, attached),
-		"series":     collectors.SeriesLimited{collectors.SyscallLimit(s.limit)},
+		"series":     append(workloads.Limits(), collectors.SyscallLimit(s.limit)),
+		"workloads":  workloads,
 	}
 }
 

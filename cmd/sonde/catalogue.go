@@ -35,6 +35,14 @@ func (p *probes) AddCollectors(e *exporter.Exporter) error {
 			members collectors.Group
 		}{"bpf", collectors.Group{collectors.NewBPF(p.kernel, p.kernel, p.stats)}})
 	}
+	workloads, err := p.workloadCollectors()
+	if err != nil {
+		return err
+	}
+	groups = append(groups, struct {
+		name    string
+		members collectors.Group
+	}{"workloads", workloads})
 	for _, g := range groups {
 		if len(g.members) == 0 {
 			continue
@@ -88,6 +96,20 @@ func (p *probes) connectionCollectors() collectors.Group {
 		return nil
 	}
 	return collectors.Group{collectors.NewConnections(o)}
+}
+
+// workloadCollectors are none where workloads are not counted, or nobody knows whose
+// a cgroup is.
+func (p *probes) workloadCollectors() (collectors.Group, error) {
+	source := p.kernel.Workloads()
+	if source == nil || p.model.containers == nil {
+		return nil, nil
+	}
+	c, err := collectors.NewWorkloads(source, p.model.containers)
+	if err != nil {
+		return nil, err
+	}
+	return collectors.Group{c, c.Limits()}, nil
 }
 
 func (p *probes) dropCollectors() collectors.Group {

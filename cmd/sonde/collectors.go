@@ -13,6 +13,7 @@ var collectorTable = []struct {
 	{"udp", true, "UDP flows."},
 	{"drops", true, "packets dropped by the kernel, by reason."},
 	{"oom", true, "kills by the out-of-memory killer, those of earlier runs of the sensor included."},
+	{"workloads", false, "connections, bytes, execs, OOM kills and failed system calls by container. Kernel memory while on: 2.2 MiB."},
 	{"pipeline", true, "event ring and loss ledger."},
 	{"bpf", true, "what the sensor's own eBPF programs and maps cost."},
 	{"sensor", true, "limits, memory, throttling and pressure of the sensor's own cgroup."},

@@ -147,7 +147,11 @@ func (p *probes) startSessions() (string, error) {
 func (p *probes) loadKernel() (string, error) {
 	var err error
 	limits := p.opts.config.Limits
-	if p.kernel, err = bpf.Load(bpf.Options{RingBytes: uint32(limits.RingBytes), BTF: p.opts.settings.btf, Editor: &p.editor}); err != nil {
+	o := bpf.Options{RingBytes: uint32(limits.RingBytes), BTF: p.opts.settings.btf, Editor: &p.editor}
+	if p.opts.config.Collectors["workloads"] && p.model.containers != nil {
+		o.Workloads = &bpf.WorkloadOptions{Controller: p.model.containers.View().V1Controller}
+	}
+	if p.kernel, err = bpf.Load(o); err != nil {
 		return "", err
 	}
 	if p.events, err = bpf.NewEvents(p.kernel, p.pipeline); err != nil {

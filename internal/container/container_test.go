@@ -72,6 +72,19 @@ func named(t *testing.T, c *container.Containers, id container.ID, want containe
 	}
 }
 
+// resides waits until the cgroups of a process are known to be a container's.
+func resides(t *testing.T, c *container.Containers, p event.Process, id container.ID) {
+	t.Helper()
+	var v1 uint64
+	if view := c.View(); view.V1Controller != "" {
+		v1 = cgroupV1(t, int(p.PID), view.V1, view.V1Controller)
+	}
+	eventually(t, "cgroups of "+id.String()+" are known", func() bool {
+		r := c.Reside(p.CgroupID, v1)
+		return r.Place == container.Inside && r.ID == id && !r.Gone
+	})
+}
+
 func up(c *container.Containers, r container.Runtime) container.RuntimeStatus {
 	for _, s := range c.Stats().Runtimes {
 		if s.Runtime == r {
@@ -219,6 +232,7 @@ func TestPodman(t *testing.T) {
 		if got, place := resolved(t, c, sleeper(t, seconds)); got != id || place != container.Inside {
 			t.Errorf("%v, %v, want %v", got, place, id)
 		}
+		resides(t, c, sleeper(t, seconds), id)
 	}
 	named(t, c, db, container.Meta{
 		Runtime: container.Podman, Namespace: "shop", Pod: "db-0", Name: "db", Cgroup: "/libpod_parent/libpod-" + db.Name,

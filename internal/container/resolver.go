@@ -26,6 +26,7 @@ type group struct {
 	ref   Ref
 	place Place // Searching for a guess: the directory decides
 	gone  int   // sweeps since it was last in the tree
+	lost  bool  // it was gone before it was found, and is taken for the host's
 }
 
 func groupOf(path string) group {
@@ -59,6 +60,7 @@ type resolver struct {
 	found func(Ref, string) // a container, and the path of its cgroup
 
 	groups    *cache[uint64, group]   // by cgroup id, v2
+	groupsV1  *cache[uint64, group]   // by cgroup id in the tree view.V1
 	keep      int                     // sweeps that a group without its cgroup is remembered
 	processes *cache[identity, group] // on machines with v1
 	misses    chan miss
@@ -76,6 +78,7 @@ func newResolver(files procfs.FS, view View, groups, processes, keep int, found 
 	return &resolver{
 		files: files, view: view, found: found,
 		groups:    newCache[uint64, group](groups),
+		groupsV1:  newCache[uint64, group](groups),
 		processes: newCache[identity, group](processes),
 		keep:      keep,
 		misses:    make(chan miss, maxMisses),
@@ -110,6 +113,7 @@ func (r *resolver) resolve(p *event.Process, moved bool) group {
 		return g // it is gone, and /proc cannot tell any more
 	}
 	r.processes.put(id, seen)
+	r.enterV1(seen, path)
 	r.tell(seen, path)
 	return seen
 }

@@ -149,6 +149,25 @@ func TestResolveV1(t *testing.T) {
 		t.Errorf("%v allocations for a process that is known", n)
 	}
 
+	t.Run("by its cgroup", func(t *testing.T) {
+		v1, _ := inode(r.view.V1 + path)
+		if g := r.reside(r.view.root, v1); g.place != Inside || g.ref.ID != id {
+			t.Errorf("seen at an event: %+v", g)
+		}
+		if g := r.reside(r.view.root, v1+1<<40); g.place != Searching {
+			t.Errorf("one that was never seen: %+v", g)
+		}
+		root, _ := inode(r.view.V1)
+		if _, err := r.sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if g := r.reside(r.view.root, root); g.place != Host {
+			t.Errorf("the root: %+v", g)
+		}
+		if r.view.V1Controller == "" {
+			t.Errorf("%s has no controller", r.view.V1)
+		}
+	})
 	t.Run("exec", func(t *testing.T) {
 		// A runtime's child: on the host, then in the container, then exec.
 		p := child(t, "")
@@ -190,6 +209,9 @@ func TestSweep(t *testing.T) {
 	}
 	if g, ok := r.groups.get(id); !ok || g.place != Inside {
 		t.Errorf("an event that comes late finds %+v", g)
+	}
+	if g := r.reside(id, 0); g.place != Inside || g.gone != 1 {
+		t.Errorf("its counts are those of %+v", g)
 	}
 	if _, err := r.sweep(t.Context()); err != nil {
 		t.Fatal(err)

@@ -226,6 +226,28 @@ func cgroupID(t *testing.T, pid int) uint64 {
 	return info.Sys().(*syscall.Stat_t).Ino
 }
 
+// cgroupV1 returns the id of the cgroup of a process in the tree of a controller.
+func cgroupV1(t *testing.T, pid int, tree, controller string) uint64 {
+	t.Helper()
+	lines, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(lines)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if !slices.Contains(strings.Split(parts[1], ","), controller) {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(tree, parts[2]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t).Ino
+	}
+	t.Fatalf("process %d has no cgroup of controller %s", pid, controller)
+	return 0
+}
+
 // cgroupV2 returns where the v2 tree is mounted, empty if nowhere.
 func cgroupV2() string {
 	trees, err := procfs.New(procfs.Options{}).CgroupV2()

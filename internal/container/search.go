@@ -31,7 +31,7 @@ func (r *resolver) find(ctx context.Context, m miss) error {
 		r.lost.Add(1)
 		if r.view.root != 0 {
 			// It will not come back: cgroup ids are not used twice.
-			r.groups.put(m.CgroupID, group{place: Host})
+			r.groups.put(m.CgroupID, group{place: Host, lost: true})
 		}
 	}
 	return err
@@ -67,6 +67,17 @@ func (r *resolver) enter(id uint64, path string) {
 	g := groupOf(path)
 	r.groups.put(id, g)
 	r.tell(g, path)
+}
+
+// enterV1 adds a container's v1 cgroup to the index, while it is there: the next
+// sweep may come too late. Controllers have their trees of the same shape.
+func (r *resolver) enterV1(g group, path string) {
+	if g.place == Host || r.view.V1 == "" {
+		return
+	}
+	if id, err := inode(r.view.V1 + path); err == nil {
+		r.groupsV1.put(id, g)
+	}
 }
 
 // tell reports the container of a cgroup, if there is one.
@@ -108,9 +119,12 @@ func (r *resolver) sweep(ctx context.Context) (alive map[ID]bool, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	idsV1 := map[uint64]bool{}
 	if r.view.V1 != "" {
-		err := walk(ctx, r.view.V1, func(_ uint64, path string) {
+		err := walk(ctx, r.view.V1, func(id uint64, path string) {
 			g := groupOf(path)
+			r.groupsV1.put(id, g)
+			idsV1[id] = true
 			alive[g.ref.ID] = true
 			r.tell(g, path)
 		})
@@ -121,12 +135,19 @@ func (r *resolver) sweep(ctx context.Context) (alive map[ID]bool, err error) {
 	if !r.view.complete {
 		return nil, nil
 	}
-	r.groups.review(func(id uint64, g *group) (keep bool) {
+	r.age(r.groups, ids)
+	r.age(r.groupsV1, idsV1)
+	return alive, nil
+}
+
+// age counts the sweeps that groups have been gone for, and forgets those that have
+// been gone for long.
+func (r *resolver) age(groups *cache[uint64, group], there map[uint64]bool) {
+	groups.review(func(id uint64, g *group) (keep bool) {
 		g.gone++
-		if ids[id] {
+		if there[id] {
 			g.gone = 0
 		}
 		return g.gone <= r.keep
 	})
-	return alive, nil
 }

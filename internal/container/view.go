@@ -44,6 +44,9 @@ func (b Blind) String() string { return blindNames[b] }
 type View struct {
 	V2 string // directory of the v2 tree, empty if none is visible
 	V1 string // directory of one v1 tree, empty if none is visible
+	// V1Controller is the controller that V1 is the tree of, by which the kernel side
+	// can tell its cgroups apart; empty if there is none.
+	V1Controller string
 	// HasV1 says that processes are in v1 trees, visible or not, so that the
 	// cgroup id an event carries may not be the container's.
 	HasV1  bool
@@ -88,23 +91,23 @@ func Discover(proc, root, configured string, probe ...string) (View, error) {
 		}
 		probe = []string{configured}
 	}
+	mounts, err := files.SelfMounts()
+	if err != nil {
+		return View{}, fmt.Errorf("discover cgroups: %w", err)
+	}
 	var dirs []string
 	for _, dir := range probe {
 		dirs = append(dirs, dir)
 		dirs = append(dirs, below(dir)...)
 	}
 	if configured == "" {
-		mounts, err := files.SelfMounts()
-		if err != nil {
-			return View{}, fmt.Errorf("discover cgroups: %w", err)
-		}
 		for _, m := range slices.Backward(mounts) { // a later mount hides an earlier one
 			if m.Type == "cgroup2" || m.Type == "cgroup" {
 				dirs = append(dirs, filepath.Join(root, m.Point))
 			}
 		}
 	}
-	v.choose(dirs)
+	v.choose(dirs, mounts)
 	v.judge(proc, v2 != "" || v.V2 != "")
 	return v, nil
 }
@@ -152,9 +155,11 @@ func magic(dir string) int64 {
 }
 
 // choose takes the first tree of each version, one that shows the whole machine
-// before one that does not.
-func (v *View) choose(dirs []string) {
+// before one that does not. Of v1's trees the one of the memory controller is the
+// best, because limits of memory are what most containers have one for.
+func (v *View) choose(dirs []string, mounts []procfs.Mount) {
 	var v2, v1 bool // whether it is the whole machine
+	best := -1
 	for _, dir := range dirs {
 		switch magic(dir) {
 		case unix.CGROUP2_SUPER_MAGIC:
@@ -164,8 +169,14 @@ func (v *View) choose(dirs []string) {
 			}
 		case unix.CGROUP_SUPER_MAGIC:
 			// Only the true root has a release agent.
-			if whole := exists(filepath.Join(dir, "release_agent")); v.V1 == "" || whole && !v1 {
-				v.V1, v1 = dir, whole
+			whole := exists(filepath.Join(dir, "release_agent"))
+			controller := controllerOf(dir, mounts)
+			worth := slices.Index(controllers, controller) + 1
+			if whole {
+				worth += len(controllers) + 1
+			}
+			if worth > best {
+				v.V1, v.V1Controller, v1, best = dir, controller, whole, worth
 			}
 		}
 	}
@@ -177,6 +188,31 @@ func (v *View) choose(dirs []string) {
 	if v.V2 != "" && !v2 {
 		v.Reason = Subtree
 	}
+}
+
+// controllers are those of v1 that the kernel side knows by these names, the better
+// ones to tell containers by last: all containers are in all of them, but some tools
+// use only one.
+var controllers = []string{"freezer", "blkio", "devices", "cpuset", "cpu", "pids", "memory"}
+
+// controllerOf returns the best controller of the v1 tree that dir is a part of.
+// What is mounted there, the mount table says, by the device.
+func controllerOf(dir string, mounts []procfs.Mount) string {
+	var s unix.Stat_t
+	if unix.Stat(dir, &s) != nil {
+		return ""
+	}
+	for _, m := range mounts {
+		if m.Type != "cgroup" || m.Device != s.Dev {
+			continue
+		}
+		for _, c := range slices.Backward(controllers) {
+			if slices.Contains(m.Options, c) {
+				return c
+			}
+		}
+	}
+	return ""
 }
 
 // judge finds the reason and the remedy if not everything is visible.

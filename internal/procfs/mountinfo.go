@@ -2,14 +2,19 @@ package procfs
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mount is one line of /proc/<pid>/mountinfo, as far as it is needed here.
 type Mount struct {
+	Device  uint64   // of the file system, as stat shows it
 	Root    string   // the part of the file system that is mounted
 	Point   string   // where it is mounted
 	Type    string   // e.g. "cgroup2"
@@ -46,10 +51,17 @@ func parseMount(line string) (Mount, error) {
 	if !ok || len(left) < 6 || len(right) < 2 {
 		return Mount{}, fmt.Errorf("mountinfo line %q: too few fields", line)
 	}
+	major, minor, _ := strings.Cut(left[2], ":")
+	high, err1 := strconv.ParseUint(major, 10, 32)
+	low, err2 := strconv.ParseUint(minor, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return Mount{}, fmt.Errorf("mountinfo line %q: device: %w", line, err)
+	}
 	return Mount{
-		Root:  unescape(left[3]),
-		Point: unescape(left[4]),
-		Type:  right[0],
+		Device: unix.Mkdev(uint32(high), uint32(low)),
+		Root:   unescape(left[3]),
+		Point:  unescape(left[4]),
+		Type:   right[0],
 		// The source may be empty, the options are not; they are always last.
 		Options: strings.Split(right[len(right)-1], ","),
 	}, nil

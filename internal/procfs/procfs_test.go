@@ -166,7 +166,7 @@ func TestKernelVersion(t *testing.T) {
 
 func TestParseMountinfo(t *testing.T) {
 	mounts, err := parseMountinfo(strings.NewReader(`1 2 0:1 / /a\040b rw,relatime shared:1 master:2 - cgroup  rw,memory` + "\n"))
-	want := []Mount{{Root: "/", Point: "/a b", Type: "cgroup", Options: []string{"rw", "memory"}}}
+	want := []Mount{{Device: 1, Root: "/", Point: "/a b", Type: "cgroup", Options: []string{"rw", "memory"}}}
 	if err != nil || len(mounts) != 1 {
 		t.Fatalf("got %v, %v", mounts, err)
 	}
