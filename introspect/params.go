@@ -102,8 +102,9 @@ func (c *call) number(name string, dst *int, low, high int) error {
 	return nil
 }
 
-// maxID is the longest id that any runtime allows.
-const maxID = 128
+// maxID is the longest id that any runtime allows: containerd's namespace and name,
+// of 76 characters each, are shorter.
+const maxID = 256
 
 // validID reports whether a text can be the id of a container: drawn digits, or
 // containerd's namespace/name.

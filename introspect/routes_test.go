@@ -109,6 +109,27 @@ func TestLiteralShapes(t *testing.T) {
 	}
 }
 
+// TestContainerIDsAreDecodedOnce: an id may be written with any of its characters
+// escaped, whole or in its parts, and nothing else leads to it.
+func TestContainerIDsAreDecodedOnce(t *testing.T) {
+	h := newHandler(fakeSources(t), nil, loopback)
+	for path, want := range map[string]int{
+		"test/c-abc": 200, "test%2Fc-abc": 200, "test%2fc%2Dabc": 200, "%74est/%63-abc": 200,
+		"test%252Fc-abc": 400, "test%00": 400, "%2E%2E%2Fready": 400, "a%2F%2E%2E%2Fb": 404, "%ff": 400, "%E6%97%A5": 400, "%20": 400,
+		webID[:12]: 200, webID: 200, webID[:11]: 404, strings.Repeat("a", 257): 400,
+	} {
+		w := ask(h, "GET", "/state/containers/"+path, "")
+		if w.Code != want {
+			t.Errorf("%s: status %d, want %d: %s", path, w.Code, want, w.Body)
+		}
+	}
+	for query, want := range map[string]int{"test/c-abc": 200, "test%2Fc-abc": 200, "test%252Fc-abc": 400} {
+		if w := ask(h, "GET", "/state/network/connection?container="+query, ""); w.Code != want {
+			t.Errorf("container=%s: status %d, want %d: %s", query, w.Code, want, w.Body)
+		}
+	}
+}
+
 func TestTotalCount(t *testing.T) {
 	h := newHandler(fakeSources(t), nil, loopback)
 	for target, want := range map[string]string{

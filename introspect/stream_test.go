@@ -292,8 +292,8 @@ func TestPeerWithoutItsLength(t *testing.T) {
 
 func TestValidID(t *testing.T) {
 	for id, want := range map[string]bool{
-		"0a1b2c3d4e5f": true, strings.Repeat("a", 128): true, "test/c-abc": true, "k8s.io/x_1": true,
-		"": false, "-a": false, "/a": false, strings.Repeat("a", 129): false, "a b": false, "a\n": false, "ä": false, "a%": false,
+		"0a1b2c3d4e5f": true, strings.Repeat("a", 256): true, strings.Repeat("n", 76) + "/" + strings.Repeat("c", 76): true, "test/c-abc": true, "k8s.io/x_1": true,
+		"": false, "-a": false, "/a": false, strings.Repeat("a", 257): false, "a b": false, "a\n": false, "ä": false, "a%": false,
 	} {
 		if got := validID(id); got != want {
 			t.Errorf("%q: %v, want %v", id, got, want)

@@ -42,7 +42,7 @@ func runActors(ctx context.Context, q *asking, container string) error {
 			if !a.Start.IsZero() {
 				lived = age(now.Sub(a.Start))
 			}
-			p.row(a.PID, a.UID, login, a.Container, lived, prefix+command(a))
+			p.row(a.PID, a.UID, login, a.Container, lived, prefix+shortened(command(a)))
 		})
 	})
 }
@@ -57,6 +57,20 @@ func command(a *introspect.ProcessAnswer) string {
 		return a.Exe
 	}
 	return "[" + a.Comm + "]"
+}
+
+// longestCommand is how much of a command the table shows, in characters; the JSON has
+// all of it.
+const longestCommand = 160
+
+func shortened(text string) string {
+	n := 0
+	for i := range text {
+		if n++; n > longestCommand {
+			return text[:i] + "…"
+		}
+	}
+	return text
 }
 
 // forest visits every process, children below their parents and siblings by pid. A

@@ -2,11 +2,15 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,8 +73,15 @@ func fakeSensor(t *testing.T, change func(*introspect.Sources)) (address string)
 	if change != nil {
 		change(&sources)
 	}
-	address = "unix://" + filepath.Join(t.TempDir(), "s")
-	s := introspect.New(introspect.Options{Logger: slog.New(slog.DiscardHandler), ListenAddresses: []string{address}})
+	return serveFake(t, sources, introspect.Options{ListenAddresses: []string{"unix://" + filepath.Join(t.TempDir(), "s")}})
+}
+
+// serveFake serves until the test ends and returns the first address as --address
+// takes it.
+func serveFake(t *testing.T, sources introspect.Sources, o introspect.Options) (address string) {
+	t.Helper()
+	o.Logger = slog.New(slog.DiscardHandler)
+	s := introspect.New(o)
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +92,7 @@ func fakeSensor(t *testing.T, change func(*introspect.Sources)) (address string)
 			t.Error(err)
 		}
 	})
-	return address
+	return s.URLs()[0]
 }
 
 type fakeProcesses struct{}
@@ -90,6 +101,7 @@ func (fakeProcesses) Processes(q state.Query) (int, iter.Seq[*state.Process]) {
 	hour := uint64(time.Hour)
 	all := []*state.Process{
 		{PID: 1, Container: "host", Comm: "init", Exe: "/sbin/init", StartNS: 1, LoginUID: state.NoLoginUID},
+		{PID: 3, PPID: 1, Container: "host", Comm: "java", Args: "java\x00" + strings.Repeat("é", 300), StartNS: 2, LoginUID: state.NoLoginUID},
 		{PID: 2, Container: "host", Comm: "kthreadd", StartNS: 1, LoginUID: state.NoLoginUID},
 		{PID: 20, PPID: 1, Container: "host", Comm: "sshd", Exe: "/usr/sbin/sshd", Args: "sshd\x00-D\x00", StartNS: 2 * hour, LoginUID: state.NoLoginUID},
 		{PID: 21, PPID: 20, Container: "host", Comm: "bash", Args: "-bash\x00", UID: 1000, LoginUID: 1000, StartNS: 99 * hour},
@@ -286,6 +298,51 @@ func TestFindingTheSensor(t *testing.T) {
 	}
 	if code, _, stderr := sonde(t, "containers", "--run.dir="+dir); code != int(exitNoAnswer) {
 		t.Errorf("half a file: exit code %d, %q", code, stderr)
+	}
+}
+
+// TestVerbsWithCredentials: a sensor on another machine is asked over TLS, by somebody
+// that it knows.
+func TestVerbsWithCredentials(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	tls := httptest.NewUnstartedServer(nil) // for its certificate
+	tls.StartTLS()
+	defer tls.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(tls.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(kind string, bytes []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}))
+	}
+	cert := file("cert.pem", block("CERTIFICATE", tls.Certificate().Raw))
+	file("key.pem", block("PRIVATE KEY", key))
+	const hash = "$2a$04$TnFtISP/4Z65gs3mjg9Asu2LWbu5MIzfHdepQGWF8keDKcHt3yRl2" // bcrypt, of "secret"
+	web := file("web.yml", fmt.Sprintf("tls_server_config: {cert_file: cert.pem, key_file: key.pem}\nbasic_auth_users: {me: %q}\n", hash))
+	address := serveFake(t, introspect.Sources{Containers: fakeContainers{}}, introspect.Options{ListenAddresses: []string{"127.0.0.1:0"}, WebConfigFile: web})
+
+	password, wrong := file("password", "secret\n"), file("wrong", "Secret\n")
+	for _, tc := range []struct {
+		args []string
+		code exitCode
+		says string
+	}{
+		{[]string{"--ca-file=" + cert, "--username=me", "--password-file=" + password}, exitOK, ""},
+		{[]string{"--ca-file=" + cert, "--username=me", "--password-file=" + wrong}, exitNoAnswer, "401 Unauthorized: Unauthorized; say who asks with --username and --password-file"},
+		{[]string{"--ca-file=" + cert}, exitNoAnswer, "401 Unauthorized"},
+		{[]string{"--username=me", "--password-file=" + password}, exitNoAnswer, "certificate signed by unknown authority"},
+	} {
+		code, stdout, stderr := sonde(t, append([]string{"containers", "--address=" + address}, tc.args...)...)
+		if code != int(tc.code) || !strings.Contains(stderr, tc.says) || (code == 0) != strings.Contains(stdout, "web-0") {
+			t.Errorf("%v: exit code %d, %q %q", tc.args, code, stdout, stderr)
+		}
 	}
 }
 
