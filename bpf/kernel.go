@@ -242,8 +242,8 @@ func (k *Kernel) Loaded() { k.cache = cmp.Or(k.opts.cache, btf.NewCache()) }
 // Detach ends all events and counts: links of every probe are closed, maps stay
 // readable.
 func (k *Kernel) Detach() {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, o := range slices.Backward(k.objects) {
 		o.detach()
 	}

@@ -174,10 +174,13 @@ func TestOneRecordingAtATime(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := k.RecordStacks(ctx, time.Hour, StackOptions{}, func(AddressSpace, event.Process) {})
+		_, err := k.RecordStacks(ctx, time.Hour, StackOptions{Kind: SlowCalls, Over: time.Hour}, func(AddressSpace, event.Process) {})
 		ended <- err
 	}()
 	eventually(t, "the maps of a recording", func() bool { return loaded() > before })
+	if memory := memoryOf(t, k, "profile_"); memory < MaxStacks*1016 || memory > StackMemory {
+		t.Errorf("the maps take %d bytes, want what was said, %d at most", memory, StackMemory)
+	}
 	if _, err := k.RecordStacks(t.Context(), time.Millisecond, StackOptions{}, nil); !errors.Is(err, ErrProfiling) {
 		t.Errorf("a second one: %v, want ErrProfiling", err)
 	}
@@ -191,6 +194,19 @@ func TestOneRecordingAtATime(t *testing.T) {
 	if _, err := k.RecordStacks(t.Context(), time.Millisecond, StackOptions{Kind: SlowCalls, Syscall: "nothing"}, nil); !errors.Is(err, ErrNoSyscall) {
 		t.Errorf("no such call: %v, want ErrNoSyscall", err)
 	}
+}
+
+// memoryOf adds up what the maps of a probe take.
+func memoryOf(t *testing.T, k *Kernel, probe string) (bytes uint64) {
+	t.Helper()
+	maps, err := k.Maps()
+	must(t, "describe maps", err)
+	for _, m := range maps {
+		if strings.HasPrefix(m.Map, probe) {
+			bytes += m.MemoryBytes
+		}
+	}
+	return bytes
 }
 
 // Every drop has its reason and the kernel's stack.

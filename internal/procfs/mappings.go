@@ -2,11 +2,14 @@ package procfs
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // MaxMappings bounds what Mappings returns. The kernel allows 65530 mappings of all
@@ -17,7 +20,8 @@ const MaxMappings = 4096
 type Mapping struct {
 	Start, End uint64 // addresses
 	Offset     uint64 // of Start in the file
-	File       string // "dev inode" of the file, which tells files apart; empty for none
+	Device     uint64 // of the file's file system, as Mount has it
+	Inode      uint64 // of the file; 0 for none
 	Path       string // as the process sees it; "[vdso]" and the like; empty for memory without a name
 }
 
@@ -62,8 +66,15 @@ func parseMapping(line string) (m Mapping, code bool, err error) {
 		}
 	}
 	m.Path = strings.TrimLeft(rest, " ")
-	if fields[4] != "0" {
-		m.File = fields[3] + " " + fields[4]
+	if m.Inode, err = strconv.ParseUint(fields[4], 10, 64); err != nil {
+		return m, false, fmt.Errorf("mapping %q: %w", line, err)
 	}
+	major, minor, _ := strings.Cut(fields[3], ":")
+	high, err1 := strconv.ParseUint(major, 16, 32)
+	low, err2 := strconv.ParseUint(minor, 16, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return m, false, fmt.Errorf("mapping %q: device: %w", line, err)
+	}
+	m.Device = unix.Mkdev(uint32(high), uint32(low))
 	return m, true, nil
 }

@@ -27,6 +27,11 @@ func (f FS) SelfMounts() ([]Mount, error) {
 	return parsed(filepath.Join(f.proc, "self", "mountinfo"), parseMountinfo)
 }
 
+// Mounts lists the mounts that a process sees, as SelfMounts does.
+func (f FS) Mounts(pid uint32) ([]Mount, error) {
+	return parsed(filepath.Join(f.proc, strconv.FormatUint(uint64(pid), 10), "mountinfo"), parseMountinfo)
+}
+
 func parseMountinfo(r io.Reader) ([]Mount, error) {
 	var mounts []Mount
 	lines := bufio.NewScanner(r)

@@ -81,7 +81,7 @@ func (c *capture) place(s *space, address uint64) place {
 	if !ok {
 		return place{address: address}
 	}
-	if i := c.images[m.File]; i != nil {
+	if i := c.images[file{m.Device, m.Inode}]; i != nil {
 		if linked, segment, ok := i.address(address - m.Start + m.Offset); ok {
 			return place{image: i, segment: segment, address: linked}
 		}

@@ -29,9 +29,12 @@ type capture struct {
 
 	mu     sync.Mutex
 	spaces map[bpf.AddressSpace]*space
-	images map[string]*image // by the kernel's name of the file; nil for one that cannot be used
-	late   int               // processes that had gone
+	images map[file]*image // nil for one that cannot be used
+	late   int             // processes that had gone
 }
+
+// file tells files apart, whatever they are called.
+type file struct{ device, inode uint64 }
 
 // space is one address space.
 type space struct {
@@ -43,7 +46,7 @@ type space struct {
 func newCapture(proc string, container func(*event.Process, bool) string) *capture {
 	return &capture{
 		proc: proc, procfs: procfs.New(procfs.Options{Proc: proc}), container: container,
-		spaces: map[bpf.AddressSpace]*space{}, images: map[string]*image{},
+		spaces: map[bpf.AddressSpace]*space{}, images: map[file]*image{},
 	}
 }
 
@@ -69,13 +72,32 @@ func (c *capture) read(id bpf.AddressSpace, s *space) {
 	if err != nil {
 		return // it has gone: late
 	}
+	local := c.localDevices(id.PID)
 	for _, m := range now {
 		if _, known := s.at(m.Start); !known && len(s.mappings) < procfs.MaxMappings {
 			s.mappings = append(s.mappings, m)
-			c.open(id.PID, m)
+			if m.Inode != 0 && local[m.Device] {
+				c.open(id.PID, m)
+			}
 		}
 	}
 	slices.SortFunc(s.mappings, func(a, b procfs.Mapping) int { return cmp.Compare(a.Start, b.Start) })
+}
+
+// remote are file systems that may answer late or never: some server, or a program
+// of whoever has mounted them. Files there are not opened.
+var remote = []string{"fuse", "nfs", "cifs", "smb", "ceph", "afs", "9p"}
+
+// localDevices returns the file systems that a process and the sensor see and that
+// answer by themselves.
+func (c *capture) localDevices(pid uint32) map[uint64]bool {
+	seen, _ := c.procfs.Mounts(pid) // it may have gone
+	own, _ := c.procfs.SelfMounts() // before 6.8, files in overlays belong to the file system below
+	local := map[uint64]bool{}
+	for _, m := range slices.Concat(own, seen) {
+		local[m.Device] = !slices.ContainsFunc(remote, func(prefix string) bool { return strings.HasPrefix(m.Type, prefix) })
+	}
+	return local
 }
 
 // again reads the live processes once more, for what they have mapped since: those
@@ -99,11 +121,12 @@ func (c *capture) again() {
 // is mapped, also where it was deleted or lies in a container; it needs more
 // privilege than the path.
 func (c *capture) open(pid uint32, m procfs.Mapping) {
+	which := file{m.Device, m.Inode}
 	c.mu.Lock()
-	_, known := c.images[m.File]
+	_, known := c.images[which]
 	full := len(c.images) >= MaxImages
 	c.mu.Unlock()
-	if m.File == "" || known || full {
+	if known || full {
 		return
 	}
 	dir := filepath.Join(c.proc, fmt.Sprint(pid))
@@ -117,7 +140,7 @@ func (c *capture) open(pid uint32, m procfs.Mapping) {
 		i, _ = openImage(f, strings.TrimSuffix(m.Path, " (deleted)")) // one that cannot be used has no names
 	}
 	c.mu.Lock()
-	c.images[m.File] = i
+	c.images[which] = i
 	c.mu.Unlock()
 }
 

@@ -49,13 +49,15 @@ const (
 // Self takes profiles of this process. There should be one, because the run time
 // has one CPU profiler only. Its methods may be called concurrently.
 type Self struct {
+	longest time.Duration // test: other than MaxRecording
+
 	mu   sync.Mutex
 	heap heapRecorder
 	cpu  cpuRecorder
 }
 
 // NewSelf returns a Self that records nothing.
-func NewSelf() *Self { return &Self{} }
+func NewSelf() *Self { return &Self{longest: MaxRecording} }
 
 // Status tells the states of both recorders.
 func (s *Self) Status() (heap, cpu State) {
@@ -81,7 +83,7 @@ func (s *Self) SwitchCPU(word string) error {
 		return err
 	}
 	record := s.cpu.running
-	s.cpu.expiry = time.AfterFunc(MaxRecording, func() {
+	s.cpu.expiry = time.AfterFunc(s.longest, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.cpu.running == record {

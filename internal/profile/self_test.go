@@ -139,6 +139,26 @@ func TestCPURecord(t *testing.T) {
 	}
 }
 
+// A CPU record that nobody ends ends by itself, and holds what there is.
+func TestRecordExpires(t *testing.T) {
+	s := NewSelf()
+	s.longest = time.Millisecond
+	if err := s.SwitchCPU("on"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if _, cpu := s.Status(); cpu == Off {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it is still on")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	raw, err := s.CPU()
+	parse(t, raw, err)
+}
+
 // A client that goes away gets no profile, and the profiler is free again.
 func TestRecordCPUEndsWithItsContext(t *testing.T) {
 	s := NewSelf()
