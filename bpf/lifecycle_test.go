@@ -20,7 +20,8 @@ func TestCountsStayReadableAfterDetach(t *testing.T) {
 	k.Detach()
 	_, tcpErr := tcp.Read()
 	_, udpErr := udp.Read()
-	if err := errors.Join(tcpErr, udpErr, s.Read(func(SyscallStat) {})); err != nil {
+	_, syscallErr := s.Read()
+	if err := errors.Join(tcpErr, udpErr, syscallErr); err != nil {
 		t.Error(err)
 	}
 }

@@ -32,12 +32,24 @@ func (b *Buckets) Count() uint64 {
 	return n
 }
 
+// SyscallStats is what the syscalls probe counts.
+type SyscallStats struct {
+	Calls    []SyscallStat      // those that occurred
+	Errors   []SyscallErrorStat // those that occurred, in no order
+	Unpaired []UnpairedStat     // every reason
+
+	// How many pairs of call and outcome had to go to "other" because all histograms
+	// were taken, and how many calls have errors there because the table was full.
+	FoldedCalls, FoldedErrors uint64
+}
+
 // SyscallStat is one system call with one outcome.
 type SyscallStat struct {
 	Syscall string // name; "compat", "other"
 	Outcome string // "success", "error"
 	Count   uint64
-	// Duration is nil for calls that never return (exit, exit_group).
+	// Duration is nil for calls that never return: exit, exit_group, and those of them
+	// that are compat, which has calls that were timed besides.
 	Duration *Buckets
 }
 

@@ -26,62 +26,62 @@ func errnoName(errno uint32) string {
 	return nameOther
 }
 
-// ReadErrors returns the failed calls by errno. Errors that found the kernel's
-// table of 2048 pairs full are summed up per call under errno "other".
-func (s *Syscalls) ReadErrors() ([]SyscallErrorStat, error) {
-	type pair struct{ syscall, errno string }
-	sums := map[pair]uint64{}
-	m := s.obj.coll.Maps["errors"]
-	var (
-		cursor ebpf.MapBatchCursor
-		keys   = make([]uint32, errorsAtATime)
-		values = make([]uint64, errorsAtATime*ebpf.MustPossibleCPU())
-		cpus   = ebpf.MustPossibleCPU()
-	)
-	for {
-		n, err := m.BatchLookup(&cursor, keys, values, nil)
-		for i := range n {
-			var sum uint64
-			for _, v := range values[i*cpus : (i+1)*cpus] {
-				sum += v
-			}
-			sums[pair{rowName(keys[i] >> 16), errnoName(keys[i] & 0xffff)}] += sum
-		}
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read errors: %w", err)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.refreshTail(); err != nil {
-		return nil, err
-	}
-	for row, n := range s.sum.ErrorsOther {
-		if n > 0 {
-			sums[pair{rowName(uint32(row)), nameOther}] += n
-		}
-	}
-	stats := make([]SyscallErrorStat, 0, len(sums))
-	for p, n := range sums {
-		stats = append(stats, SyscallErrorStat{Syscall: p.syscall, Errno: p.errno, Count: n})
-	}
-	return stats, nil
+// errorsAtATime bounds the memory for one step of reading the table: 8 bytes for
+// each entry and CPU.
+const errorsAtATime = 512
+
+// errorTable reads the kernel's table of failed calls. It keeps its memory from one
+// reading to the next.
+type errorTable struct {
+	keys   []uint32
+	values []uint64 // of one CPU after the other, for each key
+	sums   map[errorPair]uint64
+	stats  []SyscallErrorStat
 }
 
-// ReadUnpaired returns the calls that could not be timed, by reason; every
-// reason is present.
-func (s *Syscalls) ReadUnpaired() ([]UnpairedStat, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.refreshTail(); err != nil {
-		return nil, err
+type errorPair struct{ syscall, errno string }
+
+// read returns the failed calls by errno. beyond counts, by row, those that found
+// the table full: they are shown with errno "other", and folded is in how many rows
+// there are any.
+func (t *errorTable) read(m *ebpf.Map, beyond []uint64) (stats []SyscallErrorStat, folded uint64, err error) {
+	if err := t.readMap(m); err != nil {
+		return nil, 0, fmt.Errorf("read errors: %w", err)
 	}
-	stats := make([]UnpairedStat, len(unpairedReasons))
-	for i, reason := range unpairedReasons {
-		stats[i] = UnpairedStat{Reason: reason, Count: s.sum.Unpaired[i]}
+	for row, n := range beyond {
+		if n > 0 {
+			folded++
+			t.sums[errorPair{rowName(uint32(row)), nameOther}] += n
+		}
 	}
-	return stats, nil
+	t.stats = t.stats[:0]
+	for p, n := range t.sums {
+		t.stats = append(t.stats, SyscallErrorStat{Syscall: p.syscall, Errno: p.errno, Count: n})
+	}
+	return t.stats, folded, nil
+}
+
+// readMap adds up the table over all CPUs.
+func (t *errorTable) readMap(m *ebpf.Map) error {
+	cpus := ebpf.MustPossibleCPU()
+	if t.sums == nil {
+		t.keys, t.values = make([]uint32, errorsAtATime), make([]uint64, errorsAtATime*cpus)
+		t.sums = map[errorPair]uint64{}
+	}
+	clear(t.sums)
+	for cursor := (ebpf.MapBatchCursor{}); ; {
+		n, err := m.BatchLookup(&cursor, t.keys, t.values, nil)
+		for i := range n {
+			p := errorPair{rowName(t.keys[i] >> 16), errnoName(t.keys[i] & 0xffff)}
+			for _, v := range t.values[i*cpus : (i+1)*cpus] {
+				t.sums[p] += v
+			}
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

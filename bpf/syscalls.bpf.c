@@ -107,7 +107,7 @@ struct {
 /* Threads that found their whole window taken. Preallocated: never fails for want of memory. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 8192); /* set by the loader */
 	__type(key, __u64);
 	__type(value, struct call);
 } threads_overflow SEC(".maps");
@@ -131,8 +131,8 @@ struct {
 /* Failed calls by row and errno. Preallocated. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, 2048);
-	__type(key, __u32); /* row << 16 | errno */
+	__uint(max_entries, 2048); /* set by the loader */
+	__type(key, __u32);        /* row << 16 | errno */
 	__type(value, __u64);
 } errors SEC(".maps");
 
@@ -153,8 +153,11 @@ __u64 hooked[NR_TABLE / 64];
 /* Which histogram a row and outcome owns, plus one; 0 until the first such call. */
 __u32 hist_of[NR_ROWS][OUTCOMES];
 __u32 hists_used = HIST_DYNAMIC;
-/* Rows that came when all histograms were taken. */
+/* Pairs of row and outcome that came when all histograms were taken. */
 __u64 hists_folded;
+/* What found its map full. */
+__u64 threads_overflow_failures;
+__u64 errors_failures;
 /* When all programs were attached, CLOCK_BOOTTIME; set by user space. */
 __u64 attached_ns;
 
@@ -214,7 +217,8 @@ static __always_inline struct call *slot_claim(__u64 owner)
 		if (c && !c->owner && !__sync_val_compare_and_swap(&c->owner, 0, owner))
 			return c;
 	}
-	bpf_map_update_elem(&threads_overflow, &owner, &fresh, BPF_ANY);
+	if (bpf_map_update_elem(&threads_overflow, &owner, &fresh, BPF_ANY))
+		__sync_fetch_and_add(&threads_overflow_failures, 1);
 	return bpf_map_lookup_elem(&threads_overflow, &owner);
 }
 
@@ -318,19 +322,24 @@ static __always_inline int enter(struct bpf_raw_tracepoint_args *ctx, bool btf, 
 
 static __always_inline __u32 hist_assign(__u32 *owned, __u32 outcome)
 {
-	__u32 h, old;
+	__u32 h = HIST_OTHER + outcome, old;
+	bool folded = true;
 
-	if (hists_used >= hist_limit)
-		goto folded;
-	h = __sync_fetch_and_add(&hists_used, 1);
-	if (h >= hist_limit)
-		goto folded;
+	if (hists_used < hist_limit) {
+		__u32 next = __sync_fetch_and_add(&hists_used, 1);
+
+		if (next < hist_limit) {
+			h = next;
+			folded = false;
+		}
+	}
 	/* Two CPUs may meet the same first call: the later one's histogram stays empty. */
 	old = __sync_val_compare_and_swap(owned, 0, h + 1);
-	return old ? old - 1 : h;
-folded:
-	__sync_fetch_and_add(&hists_folded, 1);
-	return HIST_OTHER + outcome;
+	if (old)
+		return old - 1;
+	if (folded)
+		__sync_fetch_and_add(&hists_folded, 1);
+	return h;
 }
 
 static __always_inline void count_errno(struct cpu_calls *cc, __u32 row, __u32 err)
@@ -345,9 +354,12 @@ static __always_inline void count_errno(struct cpu_calls *cc, __u32 row, __u32 e
 	if (!bpf_map_update_elem(&errors, &key, &one, BPF_NOEXIST))
 		return;
 	n = bpf_map_lookup_elem(&errors, &key); /* another CPU was first, or the map is full */
-	if (n)
+	if (n) {
 		ADD(*n, 1);
-	else if (row < NR_ROWS)
+		return;
+	}
+	__sync_fetch_and_add(&errors_failures, 1);
+	if (row < NR_ROWS)
 		ADD(cc->errors_other[row], 1);
 }
 

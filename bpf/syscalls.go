@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"sync"
@@ -11,18 +12,26 @@ import (
 
 //go:generate go tool bpf2go -cc clang-16 -target amd64,arm64 -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type cpu_calls syscalls syscalls.bpf.c -- -Iheaders
 
-// DefaultThreadSlots is the number of threads that are timed without a detour.
-// A slot takes 24 bytes; the number is rounded up to a power of two. Threads
-// that find no slot are looked up in a hash of 8192 more, and beyond that counted
-// as unpaired.
-const DefaultThreadSlots = 65536
+// The usual bounds of SyscallsOptions.
+const (
+	DefaultThreadSlots     = 65536
+	DefaultThreadsOverflow = 8192
+	DefaultSyscallErrors   = 2048
+)
 
-// SyscallsOptions configures the syscalls probe.
+// SyscallsOptions configures the syscalls probe. 0 means the usual bound.
 type SyscallsOptions struct {
-	// ThreadSlots is the number of thread slots, 0 for DefaultThreadSlots.
+	// ThreadSlots is the number of threads that are timed without a detour, rounded
+	// up to a power of two. A slot takes 24 bytes.
 	ThreadSlots uint32
+	// ThreadsOverflow is the number of threads beyond, which found no slot near
+	// theirs: they are looked up in a hash of 96 bytes an entry. The calls of what
+	// finds no place there either are counted as unpaired.
+	ThreadsOverflow uint32
+	// Errors is the number of pairs of system call and error number that are told
+	// apart, at 72 bytes and 8 more for each CPU. The rest is summed up per call.
+	Errors uint32
 
-	overflow  uint32 // test: size of the hash behind the slots
 	histLimit uint32 // test: histograms in use at most
 }
 
@@ -30,20 +39,23 @@ type SyscallsOptions struct {
 type Syscalls struct {
 	obj   *object
 	calls *counters[syscallsCpuCalls]
-	mu    sync.Mutex       // guards what follows: reading reuses it
-	sum   syscallsCpuCalls // all CPUs'
-	owner [syscallRows][outcomes]uint32
+
+	mu        sync.Mutex       // guards what follows: reading reuses it
+	sum       syscallsCpuCalls // all CPUs'
+	owner     [syscallRows][outcomes]uint32
+	stats     []SyscallStat
+	durations [syscallHists]Buckets
+	errors    errorTable
 }
 
 // Layout shared with syscalls.bpf.c.
 const (
-	syscallTable  = 512
-	rowCompat     = syscallTable
-	rowOther      = syscallTable + 1
-	syscallRows   = syscallTable + 2
-	syscallHists  = len(syscallsCpuCalls{}.Hists)
-	outcomes      = 2
-	errorsAtATime = 2048
+	syscallTable = 512
+	rowCompat    = syscallTable
+	rowOther     = syscallTable + 1
+	syscallRows  = syscallTable + 2
+	syscallHists = len(syscallsCpuCalls{}.Hists)
+	outcomes     = 2 // and the numbers of the histograms for "other"
 )
 
 var outcomeNames = [outcomes]string{"success", "error"}
@@ -77,9 +89,8 @@ func makeSyscalls(k *Kernel, opts SyscallsOptions) (*Syscalls, error) {
 	if err := spec.Variables["thread_mask"].Set(slots - 1); err != nil {
 		return nil, fmt.Errorf("set thread_mask: %w", err)
 	}
-	if opts.overflow > 0 {
-		spec.Maps["threads_overflow"].MaxEntries = opts.overflow
-	}
+	spec.Maps["threads_overflow"].MaxEntries = cmp.Or(opts.ThreadsOverflow, DefaultThreadsOverflow)
+	spec.Maps["errors"].MaxEntries = cmp.Or(opts.Errors, DefaultSyscallErrors)
 	if opts.histLimit > 0 {
 		if err := spec.Variables["hist_limit"].Set(opts.histLimit); err != nil {
 			return nil, fmt.Errorf("set hist_limit: %w", err)
@@ -142,9 +153,26 @@ func (s *Syscalls) markAttached() error {
 	return nil
 }
 
-// refreshHists adds up the histograms that are in use over all CPUs. The caller
-// holds mu.
-func (s *Syscalls) refreshHists() error {
+// Read returns the counts since the probe was attached. What it returns is valid
+// until the next Read.
+func (s *Syscalls) Read() (SyscallStats, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.refresh(); err != nil {
+		return SyscallStats{}, err
+	}
+	stats := SyscallStats{Calls: s.callStats(), Unpaired: s.unpairedStats()}
+	if err := s.obj.coll.Variables["hists_folded"].Get(&stats.FoldedCalls); err != nil {
+		return SyscallStats{}, fmt.Errorf("read hists_folded: %w", err)
+	}
+	var err error
+	stats.Errors, stats.FoldedErrors, err = s.errors.read(s.obj.coll.Maps["errors"], s.sum.ErrorsOther[:])
+	return stats, err
+}
+
+// refresh adds up the counters of all CPUs: the histograms in use, and what lies
+// behind them. The caller holds mu.
+func (s *Syscalls) refresh() error {
 	if err := s.obj.coll.Variables["hist_of"].Get(&s.owner); err != nil {
 		return fmt.Errorf("read hist_of: %w", err)
 	}
@@ -153,76 +181,58 @@ func (s *Syscalls) refreshHists() error {
 		return fmt.Errorf("read hists_used: %w", err)
 	}
 	inUse := uintptr(min(int(used), syscallHists)) * unsafe.Sizeof(s.sum.Hists[0])
-	return s.calls.sumPart(&s.sum, unsafe.Offsetof(s.sum.Hists), unsafe.Offsetof(s.sum.Hists)+inUse)
-}
-
-// refreshTail adds up what lies behind the histograms. The caller holds mu.
-func (s *Syscalls) refreshTail() error {
+	if err := s.calls.sumPart(&s.sum, 0, inUse); err != nil {
+		return err
+	}
 	return s.calls.sumPart(&s.sum, unsafe.Offsetof(s.sum.Exits), unsafe.Sizeof(s.sum))
 }
 
-// Read calls yield for each system call and outcome that occurred. Durations are
-// valid only during the call of yield.
-func (s *Syscalls) Read(yield func(SyscallStat)) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.refreshHists(); err != nil {
-		return err
-	}
-	if err := s.refreshTail(); err != nil {
-		return err
-	}
-	noReturn := map[string]uint64{}
-	for i, name := range neverReturn {
-		noReturn[name] = s.sum.Exits[i]
-	}
-	emit := func(name string, outcome, hist int) {
-		b := bucketsNS(s.sum.Hists[hist].Slots[:], s.sum.Hists[hist].Sum)
-		n := b.Count()
-		if n == 0 {
-			return
+// callStats lists the calls that occurred: those that were timed, the collective ones
+// last, and then those that never return.
+func (s *Syscalls) callStats() []SyscallStat {
+	s.stats = s.stats[:0]
+	timed := func(name string, outcome, hist int) {
+		b := &s.durations[hist]
+		*b = bucketsNS(s.sum.Hists[hist].Slots[:], s.sum.Hists[hist].Sum)
+		if n := b.Count(); n > 0 {
+			s.stats = append(s.stats, SyscallStat{Syscall: name, Outcome: outcomeNames[outcome], Count: n, Duration: b})
 		}
-		if outcome == success { // of compat, some calls return and some do not
-			n += noReturn[name]
-			delete(noReturn, name)
-		}
-		yield(SyscallStat{Syscall: name, Outcome: outcomeNames[outcome], Count: n, Duration: &b})
 	}
 	for row := range s.owner {
 		for outcome, owned := range s.owner[row] {
+			hist := int(owned) - 1
 			switch name := rowName(uint32(row)); {
-			case owned == 0:
+			case hist < outcomes: // none, or a collective one
 			case name == nameOther:
-				s.fold(int(owned-1), outcome)
+				s.fold(hist, outcome)
 			default:
-				emit(name, outcome, int(owned-1))
+				timed(name, outcome, hist)
 			}
 		}
 	}
 	for outcome := range outcomes {
-		emit(nameOther, outcome, outcome)
+		timed(nameOther, outcome, outcome)
 	}
-	for name, n := range noReturn {
-		yield(SyscallStat{Syscall: name, Outcome: outcomeNames[success], Count: n})
+	for i, name := range neverReturn {
+		s.stats = append(s.stats, SyscallStat{Syscall: name, Outcome: outcomeNames[success], Count: s.sum.Exits[i]})
 	}
-	return nil
+	return s.stats
 }
 
-// fold adds a histogram to the collective one of its outcome, which comes first.
+// fold adds a histogram to the collective one of its outcome.
 func (s *Syscalls) fold(hist, outcome int) {
 	from, to := &s.sum.Hists[hist], &s.sum.Hists[outcome]
 	addTo(to.Slots[:], from.Slots[:])
 	to.Sum += from.Sum
 }
 
-// Folded returns how often a call found all histograms taken and was counted
-// under "other".
-func (s *Syscalls) Folded() (uint64, error) {
-	var n uint64
-	if err := s.obj.coll.Variables["hists_folded"].Get(&n); err != nil {
-		return 0, fmt.Errorf("read hists_folded: %w", err)
+// unpairedStats lists the calls that could not be timed; every reason is present.
+func (s *Syscalls) unpairedStats() []UnpairedStat {
+	stats := make([]UnpairedStat, len(unpairedReasons))
+	for i, reason := range unpairedReasons {
+		stats[i] = UnpairedStat{Reason: reason, Count: s.sum.Unpaired[i]}
 	}
-	return n, nil
+	return stats
 }
 
 // nameOther stands for what has no row of its own.

@@ -47,34 +47,36 @@ type syscallsWorkloadKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	syscallsMapCalls                = "calls"
-	syscallsMapErrors               = "errors"
-	syscallsMapSysExitHooks         = "sys_exit_hooks"
-	syscallsMapThreads              = "threads"
-	syscallsMapThreadsOverflow      = "threads_overflow"
-	syscallsMapWorkloads            = "workloads"
-	syscallsProgSchedProcessExitBtf = "sched_process_exit_btf"
-	syscallsProgSchedProcessExitRaw = "sched_process_exit_raw"
-	syscallsProgSysEnterAgainBtf    = "sys_enter_again_btf"
-	syscallsProgSysEnterAgainRaw    = "sys_enter_again_raw"
-	syscallsProgSysEnterBtf         = "sys_enter_btf"
-	syscallsProgSysEnterRaw         = "sys_enter_raw"
-	syscallsProgSysExitAgainBtf     = "sys_exit_again_btf"
-	syscallsProgSysExitAgainRaw     = "sys_exit_again_raw"
-	syscallsProgSysExitBtf          = "sys_exit_btf"
-	syscallsProgSysExitRaw          = "sys_exit_raw"
-	syscallsVarAttachedNs           = "attached_ns"
-	syscallsVarHistLimit            = "hist_limit"
-	syscallsVarHistOf               = "hist_of"
-	syscallsVarHistsFolded          = "hists_folded"
-	syscallsVarHistsUsed            = "hists_used"
-	syscallsVarHooked               = "hooked"
-	syscallsVarPreemptible          = "preemptible"
-	syscallsVarRegsOffset           = "regs_offset"
-	syscallsVarThreadMask           = "thread_mask"
-	syscallsVarWorkloadV1           = "workload_v1"
-	syscallsVarWorkloadsFailures    = "workloads_failures"
-	syscallsVarWorkloadsOn          = "workloads_on"
+	syscallsMapCalls                   = "calls"
+	syscallsMapErrors                  = "errors"
+	syscallsMapSysExitHooks            = "sys_exit_hooks"
+	syscallsMapThreads                 = "threads"
+	syscallsMapThreadsOverflow         = "threads_overflow"
+	syscallsMapWorkloads               = "workloads"
+	syscallsProgSchedProcessExitBtf    = "sched_process_exit_btf"
+	syscallsProgSchedProcessExitRaw    = "sched_process_exit_raw"
+	syscallsProgSysEnterAgainBtf       = "sys_enter_again_btf"
+	syscallsProgSysEnterAgainRaw       = "sys_enter_again_raw"
+	syscallsProgSysEnterBtf            = "sys_enter_btf"
+	syscallsProgSysEnterRaw            = "sys_enter_raw"
+	syscallsProgSysExitAgainBtf        = "sys_exit_again_btf"
+	syscallsProgSysExitAgainRaw        = "sys_exit_again_raw"
+	syscallsProgSysExitBtf             = "sys_exit_btf"
+	syscallsProgSysExitRaw             = "sys_exit_raw"
+	syscallsVarAttachedNs              = "attached_ns"
+	syscallsVarErrorsFailures          = "errors_failures"
+	syscallsVarHistLimit               = "hist_limit"
+	syscallsVarHistOf                  = "hist_of"
+	syscallsVarHistsFolded             = "hists_folded"
+	syscallsVarHistsUsed               = "hists_used"
+	syscallsVarHooked                  = "hooked"
+	syscallsVarPreemptible             = "preemptible"
+	syscallsVarRegsOffset              = "regs_offset"
+	syscallsVarThreadMask              = "thread_mask"
+	syscallsVarThreadsOverflowFailures = "threads_overflow_failures"
+	syscallsVarWorkloadV1              = "workload_v1"
+	syscallsVarWorkloadsFailures       = "workloads_failures"
+	syscallsVarWorkloadsOn             = "workloads_on"
 )
 
 // loadSyscalls returns the embedded CollectionSpec for syscalls.
@@ -147,18 +149,20 @@ type syscallsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type syscallsVariableSpecs struct {
-	AttachedNs        *ebpf.VariableSpec `ebpf:"attached_ns"`
-	HistLimit         *ebpf.VariableSpec `ebpf:"hist_limit"`
-	HistOf            *ebpf.VariableSpec `ebpf:"hist_of"`
-	HistsFolded       *ebpf.VariableSpec `ebpf:"hists_folded"`
-	HistsUsed         *ebpf.VariableSpec `ebpf:"hists_used"`
-	Hooked            *ebpf.VariableSpec `ebpf:"hooked"`
-	Preemptible       *ebpf.VariableSpec `ebpf:"preemptible"`
-	RegsOffset        *ebpf.VariableSpec `ebpf:"regs_offset"`
-	ThreadMask        *ebpf.VariableSpec `ebpf:"thread_mask"`
-	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
-	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
-	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
+	AttachedNs              *ebpf.VariableSpec `ebpf:"attached_ns"`
+	ErrorsFailures          *ebpf.VariableSpec `ebpf:"errors_failures"`
+	HistLimit               *ebpf.VariableSpec `ebpf:"hist_limit"`
+	HistOf                  *ebpf.VariableSpec `ebpf:"hist_of"`
+	HistsFolded             *ebpf.VariableSpec `ebpf:"hists_folded"`
+	HistsUsed               *ebpf.VariableSpec `ebpf:"hists_used"`
+	Hooked                  *ebpf.VariableSpec `ebpf:"hooked"`
+	Preemptible             *ebpf.VariableSpec `ebpf:"preemptible"`
+	RegsOffset              *ebpf.VariableSpec `ebpf:"regs_offset"`
+	ThreadMask              *ebpf.VariableSpec `ebpf:"thread_mask"`
+	ThreadsOverflowFailures *ebpf.VariableSpec `ebpf:"threads_overflow_failures"`
+	WorkloadV1              *ebpf.VariableSpec `ebpf:"workload_v1"`
+	WorkloadsFailures       *ebpf.VariableSpec `ebpf:"workloads_failures"`
+	WorkloadsOn             *ebpf.VariableSpec `ebpf:"workloads_on"`
 }
 
 // syscallsObjects contains all objects after they have been loaded into the kernel.
@@ -204,18 +208,20 @@ func (m *syscallsMaps) Close() error {
 //
 // It can be passed to loadSyscallsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type syscallsVariables struct {
-	AttachedNs        *ebpf.Variable `ebpf:"attached_ns"`
-	HistLimit         *ebpf.Variable `ebpf:"hist_limit"`
-	HistOf            *ebpf.Variable `ebpf:"hist_of"`
-	HistsFolded       *ebpf.Variable `ebpf:"hists_folded"`
-	HistsUsed         *ebpf.Variable `ebpf:"hists_used"`
-	Hooked            *ebpf.Variable `ebpf:"hooked"`
-	Preemptible       *ebpf.Variable `ebpf:"preemptible"`
-	RegsOffset        *ebpf.Variable `ebpf:"regs_offset"`
-	ThreadMask        *ebpf.Variable `ebpf:"thread_mask"`
-	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
-	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
-	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`
+	AttachedNs              *ebpf.Variable `ebpf:"attached_ns"`
+	ErrorsFailures          *ebpf.Variable `ebpf:"errors_failures"`
+	HistLimit               *ebpf.Variable `ebpf:"hist_limit"`
+	HistOf                  *ebpf.Variable `ebpf:"hist_of"`
+	HistsFolded             *ebpf.Variable `ebpf:"hists_folded"`
+	HistsUsed               *ebpf.Variable `ebpf:"hists_used"`
+	Hooked                  *ebpf.Variable `ebpf:"hooked"`
+	Preemptible             *ebpf.Variable `ebpf:"preemptible"`
+	RegsOffset              *ebpf.Variable `ebpf:"regs_offset"`
+	ThreadMask              *ebpf.Variable `ebpf:"thread_mask"`
+	ThreadsOverflowFailures *ebpf.Variable `ebpf:"threads_overflow_failures"`
+	WorkloadV1              *ebpf.Variable `ebpf:"workload_v1"`
+	WorkloadsFailures       *ebpf.Variable `ebpf:"workloads_failures"`
+	WorkloadsOn             *ebpf.Variable `ebpf:"workloads_on"`
 }
 
 // syscallsPrograms contains all programs after they have been loaded into the kernel.

@@ -73,11 +73,7 @@ func rareSleep(d time.Duration) error {
 
 func (s *Syscalls) unpaired(tb testing.TB, reason string) uint64 {
 	tb.Helper()
-	stats, err := s.ReadUnpaired()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, st := range stats {
+	for _, st := range s.read(tb).Unpaired {
 		if st.Reason == reason {
 			return st.Count
 		}
@@ -177,9 +173,9 @@ func TestSyscallDurationIsTheCalls(t *testing.T) {
 			}
 		}
 		took := time.Since(began)
-		if err := s.Read(func(st SyscallStat) {
+		for _, st := range s.read(t).Calls {
 			if st.Syscall != "epoll_pwait2" || st.Outcome != "success" {
-				return
+				continue
 			}
 			if st.Count != n {
 				t.Errorf("counted %d of %d", st.Count, n)
@@ -192,8 +188,6 @@ func TestSyscallDurationIsTheCalls(t *testing.T) {
 					t.Errorf("%d calls in bucket %d, below the time each took", c, upper)
 				}
 			}
-		}); err != nil {
-			t.Fatal(err)
 		}
 	})
 }
@@ -328,12 +322,10 @@ func TestSyscallsCompatExitsAreCounted(t *testing.T) {
 		if got := s.count(t, "compat", "success"); got != 2*n {
 			t.Errorf("counted %d of %d exits", got, 2*n)
 		}
-		if err := s.Read(func(st SyscallStat) {
+		for _, st := range s.read(t).Calls {
 			if st.Syscall == "compat" && st.Duration != nil {
 				t.Errorf("%d calls that never return have a duration", st.Duration.Count())
 			}
-		}); err != nil {
-			t.Fatal(err)
 		}
 	})
 }
@@ -377,10 +369,10 @@ func TestSyscallsManyThreadsFewSlots(t *testing.T) {
 // Beyond all slots calls are not timed, but each of them is accounted for.
 func TestSyscallsNoSlotIsCounted(t *testing.T) {
 	k := newKernel(t, Options{RingBytes: 1 << 20})
-	s := newSyscalls(t, k, SyscallsOptions{ThreadSlots: 1, overflow: 1})
+	s := newSyscalls(t, k, SyscallsOptions{ThreadSlots: 1, ThreadsOverflow: 1})
 	hammer(50, 1000)
 	timed, untimed := s.count(t, "sched_get_priority_max", "success"), s.unpaired(t, "no_slot")
-	if untimed == 0 {
+	if untimed == 0 || mapFailures(t, k, "syscalls_threads_overflow") == 0 {
 		t.Error("50 threads found room in two places")
 	}
 	if skipped := unseen(t, k); timed+untimed+skipped < 50_000 {
@@ -398,11 +390,54 @@ func TestSyscallsBeyondAllHistogramsAreOther(t *testing.T) {
 	if got := s.count(t, "sched_get_priority_max", "success"); got != 0 {
 		t.Errorf("%d calls have a histogram although none was free", got)
 	}
-	folded, err := s.Folded()
+	// It is the pair that is folded, once, however often it is called.
+	if got := s.count(t, "other", "success"); got < n {
+		t.Errorf("other has %d calls, want at least %d", got, n)
+	}
+	if got := s.read(t).FoldedCalls; got == 0 || got > syscallRows*outcomes {
+		t.Errorf("folded %d pairs of call and outcome", got)
+	}
+}
+
+// Errors that find their table full are summed up per call, and each is counted.
+func TestSyscallErrorsBeyondTheTableAreOther(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	s := newSyscalls(t, k, SyscallsOptions{Errors: 1})
+	const n = 5000
+	for range n {
+		unix.RawSyscall(unix.SYS_SCHED_GET_PRIORITY_MAX, 99, 0, 0)
+		unix.RawSyscall(unix.SYS_SCHED_GET_PRIORITY_MIN, 99, 0, 0)
+	}
+	stats := s.read(t)
+	var other uint64
+	for _, e := range stats.Errors {
+		if e.Syscall == "sched_get_priority_max" || e.Syscall == "sched_get_priority_min" {
+			if e.Errno != "other" && e.Errno != "EINVAL" {
+				t.Errorf("%d calls with %s", e.Count, e.Errno)
+			}
+			other += e.Count
+		}
+	}
+	if other != 2*n {
+		t.Errorf("counted %d of %d errors", other, 2*n)
+	}
+	if got := mapFailures(t, k, "syscalls_errors"); stats.FoldedErrors == 0 || got < n {
+		t.Errorf("%d calls have folded errors, %d errors found no place; want at least 1 and %d", stats.FoldedErrors, got, n)
+	}
+}
+
+// mapFailures returns how often a map had no room.
+func mapFailures(tb testing.TB, k *Kernel, name string) uint64 {
+	tb.Helper()
+	maps, err := k.Maps()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if got := s.count(t, "other", "success"); got < n || folded < n {
-		t.Errorf("other has %d calls, folded %d, want at least %d", got, folded, n)
+	for _, m := range maps {
+		if m.Map == name {
+			return m.UpdateFailures
+		}
 	}
+	tb.Fatalf("no map %s", name)
+	return 0
 }

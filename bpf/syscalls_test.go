@@ -16,16 +16,23 @@ func newSyscalls(tb testing.TB, k *Kernel, opts SyscallsOptions) *Syscalls {
 	return s
 }
 
-// count returns the calls of one system call and outcome.
-func (s *Syscalls) count(tb testing.TB, name, outcome string) uint64 {
+// read is Read for tests.
+func (s *Syscalls) read(tb testing.TB) SyscallStats {
 	tb.Helper()
-	var n uint64
-	if err := s.Read(func(st SyscallStat) {
+	stats, err := s.Read()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return stats
+}
+
+// count returns the calls of one system call and outcome.
+func (s *Syscalls) count(tb testing.TB, name, outcome string) (n uint64) {
+	tb.Helper()
+	for _, st := range s.read(tb).Calls {
 		if st.Syscall == name && st.Outcome == outcome {
 			n += st.Count
 		}
-	}); err != nil {
-		tb.Fatal(err)
 	}
 	return n
 }
@@ -49,11 +56,7 @@ func unseen(tb testing.TB, k *Kernel) (n uint64) {
 
 func (s *Syscalls) errorCount(tb testing.TB, name, errno string) uint64 {
 	tb.Helper()
-	stats, err := s.ReadErrors()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, st := range stats {
+	for _, st := range s.read(tb).Errors {
 		if st.Syscall == name && st.Errno == errno {
 			return st.Count
 		}

@@ -3,6 +3,7 @@ package collectors_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/collectors"
@@ -10,15 +11,15 @@ import (
 
 // manySyscalls is a source of n histograms, each with a bucket used in every octave
 // from 1 µs to 1 s.
-func manySyscalls(n int) fakeSyscalls {
-	var f fakeSyscalls
+func manySyscalls(n int) fake[bpf.SyscallStats] {
+	var f fake[bpf.SyscallStats]
 	for i := range n {
 		b := &bpf.Buckets{First: -119, Counts: make([]uint64, 209), Nanoseconds: true}
 		for k := 40; k < 120; k += 4 {
 			b.Counts[k] = uint64(i + k)
 		}
 		outcome := [2]string{"success", "error"}[i%2]
-		f.value = append(f.value, bpf.SyscallStat{Syscall: fmt.Sprintf("call%d", i/2), Outcome: outcome, Count: b.Count(), Duration: b})
+		f.value.Calls = append(f.value.Calls, bpf.SyscallStat{Syscall: fmt.Sprintf("call%d", i/2), Outcome: outcome, Count: b.Count(), Duration: b})
 	}
 	return f
 }
@@ -26,7 +27,7 @@ func manySyscalls(n int) fakeSyscalls {
 // BenchmarkSyscalls is the collector with the most samples, with as many histograms
 // as the probe has room for.
 func BenchmarkSyscalls(b *testing.B) {
-	c := collectors.NewSyscalls(manySyscalls(180), attached)
+	c := collectors.NewSyscalls(manySyscalls(180), attached, collectors.Limits{Series: 1000, Idle: time.Hour})
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := c.Collect(b.Context()); err != nil {
@@ -54,7 +55,7 @@ func BenchmarkEverything(b *testing.B) {
 // a counter, and the slices.
 func TestSyscallsAllocations(t *testing.T) {
 	const histograms = 180
-	c := collectors.NewSyscalls(manySyscalls(histograms), attached)
+	c := collectors.NewSyscalls(manySyscalls(histograms), attached, collectors.Limits{Series: 1000, Idle: time.Hour})
 	got := testing.AllocsPerRun(20, func() {
 		if _, err := c.Collect(t.Context()); err != nil {
 			t.Error(err)

@@ -22,13 +22,10 @@ func TestEveryFamilyIsShown(t *testing.T) {
 // start, with the reason why.
 var incomplete = map[string]string{
 	"sonde_events_dropped_total":                      "a reason belongs to one stage; a record without a point is lost at decoding",
-	"sonde_connections_failed_total":                  "error numbers that are rare for connect and accept come when they occur",
 	"sonde_event_step_seconds":                        "the points and steps that are measured: not the canary",
 	"sonde_container_runtime_up":                      "a runtime has one reason at a time",
 	"sonde_host_cgroup_visible":                       "there is one reason at a time",
 	"sonde_endpoints":                                 "UDP sockets do not listen",
-	"sonde_syscall_duration_seconds":                  "not an enumeration: only system calls that occurred",
-	"sonde_syscalls_total":                            "not an enumeration: only system calls that occurred",
 	"sonde_sensor_memory_events_total":                "what the kernel counts",
 	"sonde_sensor_last_termination_timestamp_seconds": "a time that is not known is absent",
 	"sonde_sensor_pressure_seconds_total":             "what the kernel counts",
@@ -57,4 +54,21 @@ func product(labels []metric.Label) int {
 		n *= len(l.Values)
 	}
 	return n
+}
+
+// TestBudgets: a family whose labels come from what is observed has a budget, whose
+// use is shown from the start; no other family has one.
+func TestBudgets(t *testing.T) {
+	limited := map[string]bool{}
+	for _, s := range collect(t, idle())["sonde_series_limited_total"] {
+		limited[s.LabelValues()[0]] = true
+		if s.Value() != 0 {
+			t.Errorf("%v: %v before anything has happened", s.LabelValues(), s.Value())
+		}
+	}
+	for _, f := range catalogue() {
+		if f.Budgeted() != limited[f.Name] {
+			t.Errorf("%s: has an open label: %v, has a budget: %v", f.Name, f.Budgeted(), limited[f.Name])
+		}
+	}
 }

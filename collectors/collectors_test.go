@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,6 +53,32 @@ func TestSyscallsTotalIsTheCountOfTheHistogram(t *testing.T) {
 	}
 }
 
+// TestSyscallsTotalAtTheCap: what shares a budget is folded alike.
+func TestSyscallsTotalAtTheCap(t *testing.T) {
+	all := mustCollect(t, collectors.NewSyscalls(manySyscalls(20), attached, collectors.Limits{Series: 8, Idle: time.Hour}))
+	durations, total := map[string]uint64{}, map[string]float64{}
+	for _, m := range all {
+		s := m.(*metric.Series)
+		key := strings.Join(s.LabelValues(), " ")
+		if h, ok := s.Histogram(); ok {
+			durations[key] = h.Count
+		} else if s.Family().Name == "sonde_syscalls_total" {
+			total[key] = s.Value()
+		}
+	}
+	for key, n := range durations {
+		if total[key] != float64(n) {
+			t.Errorf("%s: histogram %d, counter %v", key, n, total[key])
+		}
+	}
+	if len(durations) != 7 || len(total) != 7 { // 5 of their own, other of both outcomes
+		t.Errorf("%d histograms and %d counters, want 7 of each", len(durations), len(total))
+	}
+	if got := value(t, all, "sonde_series_limited_total", "sonde_syscalls_total"); got != 15 {
+		t.Errorf("limited: %v, want 15", got)
+	}
+}
+
 func TestSumsAreInBaseUnits(t *testing.T) {
 	shown := collect(t, busy())
 	for family, want := range map[string]float64{
@@ -75,11 +102,17 @@ func TestBucketsKeepTheirPlace(t *testing.T) {
 	}
 }
 
-func TestConnectionsFailedFoldsRareErrnos(t *testing.T) {
+// TestConnectionsFailedFold: error numbers above the cap join those that the kernel
+// side could not tell apart, and both are counted as folded.
+func TestConnectionsFailedFold(t *testing.T) {
 	s := busy()
-	all := mustCollect(t, collectors.NewConnections(collectors.ConnectionsOptions{TCP: s.tcp}))
+	limits := collectors.Limits{Series: 12, Idle: time.Minute} // 9 common ones, 3 of "other"
+	all := mustCollect(t, collectors.NewConnections(collectors.ConnectionsOptions{TCP: s.tcp, Limits: limits}))
 	if got := value(t, all, "sonde_connections_failed_total", "outbound", "other"); got != 3 {
 		t.Errorf("other: %v, want 1 of its own and 2 of ENOKEY", got)
+	}
+	if got := value(t, all, "sonde_series_limited_total", "sonde_connections_failed_total"); got != 2 {
+		t.Errorf("limited: %v, want 1 in the kernel and 1 here", got)
 	}
 	if got := value(t, all, "sonde_connections_failed_total", "outbound", "ECONNREFUSED"); got != 4 {
 		t.Errorf("ECONNREFUSED: %v, want 4", got)
@@ -89,17 +122,17 @@ func TestConnectionsFailedFoldsRareErrnos(t *testing.T) {
 // TestConnectionsWithoutAProbe: a probe that is refused costs its own protocol, as
 // series that are absent and not 0.
 func TestConnectionsWithoutAProbe(t *testing.T) {
-	s := busy()
+	s, limits := busy(), collectors.Limits{Series: 1000, Idle: time.Hour}
 	for _, test := range []struct {
 		name    string
 		options collectors.ConnectionsOptions
 		series  int // of sonde_connections
 		err     error
 	}{
-		{"no udp", collectors.ConnectionsOptions{TCP: s.tcp}, 6, nil},
+		{"no udp", collectors.ConnectionsOptions{TCP: s.tcp, Limits: limits}, 6, nil},
 		{"no tcp", collectors.ConnectionsOptions{UDP: s.udp}, 6, nil},
 		{"neither", collectors.ConnectionsOptions{}, 0, nil},
-		{"tcp fails", collectors.ConnectionsOptions{TCP: fake[bpf.TCPStats]{err: errFake}, UDP: s.udp}, 6, errFake},
+		{"tcp fails", collectors.ConnectionsOptions{TCP: fake[bpf.TCPStats]{err: errFake}, UDP: s.udp, Limits: limits}, 6, errFake},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			all, err := collectors.NewConnections(test.options).Collect(t.Context())
@@ -123,7 +156,7 @@ func TestConnectionsWithoutAProbe(t *testing.T) {
 func TestErrorsArePassedOn(t *testing.T) {
 	s := busy()
 	s.syscalls.err, s.processes.err, s.tcp.err, s.drops.err, s.oom.err = errFake, errFake, errFake, errFake, errFake
-	s.ledger.err, s.programs.err, s.fs.err, s.limit.err = errFake, errFake, errFake, errFake
+	s.ledger.err, s.programs.err, s.fs.err = errFake, errFake, errFake
 	s.workloads.err = errFake
 	for name, c := range s.collectors() {
 		_, err := c.Collect(t.Context())
@@ -137,7 +170,7 @@ func TestErrorsArePassedOn(t *testing.T) {
 func TestGroupShowsWhatItCan(t *testing.T) {
 	s := busy()
 	g := collectors.Group{
-		collectors.NewPacketDrops(fake[[]bpf.DropStat]{err: errFake}, attached),
+		collectors.NewPacketDrops(fake[[]bpf.DropStat]{err: errFake}, attached, collectors.Limits{Series: 1000, Idle: time.Hour}),
 		collectors.NewOOMKills(s.oom, s.box),
 	}
 	all, err := g.Collect(t.Context())

@@ -3,7 +3,6 @@ package collectors
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,13 +16,8 @@ var (
 	peerLabel      = metric.Enum("peer", "private", "public", "loopback")
 	protocolLabel  = metric.Enum("protocol", "tcp", "udp")
 	flowLabel      = metric.Enum("flow", "sent", "received")
-	// failedErrnoLabel lists what connect and accept are known to fail with.
-	failedErrnoLabel = metric.Enum("errno",
-		"aborted", "EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "EAFNOSUPPORT", "EAGAIN", "ECONNABORTED", "ECONNREFUSED", "ECONNRESET",
-		"EFAULT", "EHOSTDOWN", "EHOSTUNREACH", "EINVAL", "ENETDOWN", "ENETUNREACH", "ENOBUFS", "ENOMEM", "EPERM", "EPIPE", "EPROTO",
-		"ETIMEDOUT", metric.Other)
 	// commonErrnos have a series from the start, so that the first failure is an
-	// increase; the rest of the list only once it has occurred.
+	// increase; others come once they have occurred.
 	commonErrnos = [bpf.Directions][]string{
 		bpf.Inbound:  {"aborted", "ECONNRESET", "ETIMEDOUT", metric.Other},
 		bpf.Outbound: {"aborted", "ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT", metric.Other},
@@ -40,7 +34,7 @@ var (
 		directionLabel, peerLabel, protocolLabel)
 	connectionsFailed = declared.Counter("connections_failed_total",
 		"TCP connection attempts that did not establish, each once.",
-		directionLabel, failedErrnoLabel)
+		directionLabel, metric.Open("errno", `symbolic error numbers, and "aborted" for attempts given up without one`))
 	connectionDuration = declared.Histogram("connection_duration_seconds",
 		"Time from establishment to the end of a TCP connection.",
 		metric.Seconds(-10, 17), directionLabel)
@@ -72,6 +66,7 @@ type Connections struct {
 	udp                    UDPSource
 	tcpCreated, udpCreated time.Time
 	exemplars              ExemplarSource
+	failed                 *bound
 }
 
 // ConnectionsOptions names the sources of Connections. A probe that is not attached
@@ -82,11 +77,16 @@ type ConnectionsOptions struct {
 	UDP        UDPSource
 	UDPCreated time.Time
 	Exemplars  ExemplarSource // may be nil
+	Limits     Limits
 }
 
 // NewConnections returns the collector.
 func NewConnections(o ConnectionsOptions) *Connections {
-	return &Connections{tcp: o.TCP, udp: o.UDP, tcpCreated: o.TCPCreated, udpCreated: o.UDPCreated, exemplars: o.Exemplars}
+	c := &Connections{tcp: o.TCP, udp: o.UDP, tcpCreated: o.TCPCreated, udpCreated: o.UDPCreated, exemplars: o.Exemplars}
+	if o.TCP != nil {
+		c.failed = o.Limits.bound(o.TCPCreated, connectionsFailed)
+	}
+	return c
 }
 
 // Collect implements Collector.
@@ -113,7 +113,7 @@ func (c *Connections) Collect(context.Context) ([]prometheus.Metric, error) {
 
 func (c *Connections) appendTCP(all []prometheus.Metric, s *bpf.TCPStats) []prometheus.Metric {
 	all = appendOpen(all, &s.Conns, "tcp", c.tcpCreated)
-	all = appendFailed(all, s.Failed, c.tcpCreated)
+	all = append(all, c.failures(s.Failed)...)
 	for d := range bpf.Direction(bpf.Directions) {
 		duration := buckets(&s.Duration[d], c.tcpCreated)
 		duration.Exemplar = exemplar(c.exemplars, [bpf.Directions]Subject{ConnectionInbound, ConnectionOutbound}[d])
@@ -145,27 +145,32 @@ func appendOpen(all []prometheus.Metric, stats *[bpf.Directions][bpf.Peers]bpf.C
 	return all
 }
 
-// appendFailed appends the failures by error number. What the label does not list is
-// counted as other.
-func appendFailed(all []prometheus.Metric, stats []bpf.ConnErrorStat, created time.Time) []prometheus.Metric {
-	var counts [bpf.Directions]map[string]uint64
-	for d, errnos := range commonErrnos {
-		counts[d] = map[string]uint64{}
-		for _, errno := range errnos {
-			counts[d][errno] = 0
-		}
+// failures shows the failures by error number, the common ones from the start.
+func (c *Connections) failures(stats []bpf.ConnErrorStat) []prometheus.Metric {
+	type kind struct {
+		bpf.Direction
+		errno string
 	}
+	counts := map[kind]uint64{}
+	c.failed.inKernel = 0
 	for _, s := range stats {
-		errno := s.Errno
-		if !slices.Contains(failedErrnoLabel.Values, errno) {
-			errno = metric.Other
-		}
-		counts[s.Direction][errno] += s.Count
-	}
-	for d := range bpf.Direction(bpf.Directions) {
-		for errno, n := range counts[d] {
-			all = append(all, connectionsFailed.WithCreated(float64(n), created, d.String(), errno))
+		counts[kind{s.Direction, s.Errno}] += s.Count
+		if s.Errno == metric.Other && s.Count > 0 { // past the end of the probe's table
+			c.failed.inKernel++
 		}
 	}
-	return all
+	round := c.failed.Begin(time.Now())
+	add := func(k kind) {
+		round.Add(float64(counts[k]), k.String(), k.errno)
+		delete(counts, k)
+	}
+	for d, errnos := range commonErrnos {
+		for _, errno := range errnos {
+			add(kind{bpf.Direction(d), errno})
+		}
+	}
+	for k := range counts {
+		add(k)
+	}
+	return c.failed.limited(round.End())
 }

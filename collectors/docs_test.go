@@ -116,13 +116,13 @@ func (r *reference) functions() template.FuncMap {
 // families writes the table of the families that the files declare.
 func (r *reference) families(files ...string) (string, error) {
 	var b strings.Builder
-	b.WriteString("| family | type | labels | meaning |\n|---|---|---|---|\n")
+	b.WriteString("| family | type | labels | bound | meaning |\n|---|---|---|---|---|\n")
 	for _, file := range files {
 		if len(r.byFile[file]) == 0 {
 			return "", fmt.Errorf("%s declares nothing, or is shown twice", file)
 		}
 		for _, f := range r.byFile[file] {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, typeOf(f), labelsOf(f), cell(f.Help))
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", f.Name, typeOf(f), labelsOf(f), f.Bound(), cell(f.Help))
 		}
 		delete(r.byFile, file)
 	}

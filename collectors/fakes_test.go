@@ -31,23 +31,6 @@ type fake[T any] struct {
 
 func (f fake[T]) Read() (T, error) { return f.value, f.err }
 
-type fakeSyscalls fake[[]bpf.SyscallStat]
-
-func (f fakeSyscalls) Read(yield func(bpf.SyscallStat)) error {
-	for _, s := range f.value {
-		yield(s)
-	}
-	return f.err
-}
-
-type fakeSyscallErrors fake[[]bpf.SyscallErrorStat]
-
-func (f fakeSyscallErrors) ReadErrors() ([]bpf.SyscallErrorStat, error) { return f.value, f.err }
-
-type fakeUnpaired fake[[]bpf.UnpairedStat]
-
-func (f fakeUnpaired) ReadUnpaired() ([]bpf.UnpairedStat, error) { return f.value, f.err }
-
 type fakeLedger fake[[]bpf.LedgerStat]
 
 func (f fakeLedger) Ledger() ([]bpf.LedgerStat, error) { return f.value, f.err }
@@ -150,10 +133,6 @@ func (fakeConfig) Reloaded() (uint64, time.Time, error) { return 3, attached, er
 type fakeLevels map[string]slog.Level
 
 func (f fakeLevels) Targets() map[string]slog.Level { return f }
-
-type fakeLimit fake[uint64]
-
-func (f fakeLimit) Folded() (uint64, error) { return f.value, f.err }
 
 // fakeWorkloads are cgroup 7, a container, and others, of the host.
 type fakeWorkloads fake[[]bpf.WorkloadStat]

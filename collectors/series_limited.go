@@ -1,9 +1,7 @@
 package collectors
 
 import (
-	"context"
-	"errors"
-	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -11,36 +9,36 @@ import (
 )
 
 var seriesLimited = declared.Counter("series_limited_total",
-	`Times that a label bound of a family was reached and something was counted under "other".`,
-	metric.Bounded("family", "families whose labels have a bound that can be reached"))
+	`Label sets that were refused a series of their own because the bound of their family was reached. What they count is in the series "other".`,
+	metric.Bounded("family", "the families that have a budget"))
 
-// LimitSource counts how often its bound was reached.
-type LimitSource interface {
-	Folded() (uint64, error)
+// Limits bound the families whose labels come from what is observed.
+type Limits struct {
+	Series int           // of one family
+	Idle   time.Duration // after which a series gives up its place to another that wants it
 }
 
-// Limit is the bound of one family.
-type Limit struct {
-	Family string // with the prefix
-	Source LimitSource
+// bound is the budget of a family, and what was folded before it came to us.
+type bound struct {
+	*metric.Budget
+	families []string
+	inKernel uint64 // label sets that the kernel side has folded
 }
 
-// SeriesLimited shows which families have reached their bound.
-type SeriesLimited []Limit
-
-// Collect implements Collector.
-func (c SeriesLimited) Collect(context.Context) ([]prometheus.Metric, error) {
-	var (
-		all  []prometheus.Metric
-		errs []error
-	)
-	for _, l := range c {
-		n, err := l.Source.Folded()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("bound of %s: %w", l.Family, err))
-			continue
-		}
-		all = append(all, seriesLimited.With(float64(n), l.Family))
+// bound makes the budget of a family. Others may be bounded by the same one. created
+// is when the source began to count.
+func (l Limits) bound(created time.Time, d metric.Declaration, others ...metric.Declaration) *bound {
+	b := &bound{Budget: metric.NewBudget(d, l.Series, l.Idle, created), families: []string{d.Family().Name}}
+	for _, o := range others {
+		b.families = append(b.families, o.Family().Name)
 	}
-	return all, errors.Join(errs...)
+	return b
+}
+
+// limited appends how often the budget was not enough, once a round has ended.
+func (b *bound) limited(all []prometheus.Metric) []prometheus.Metric {
+	for _, family := range b.families {
+		all = append(all, seriesLimited.With(float64(b.Folded()+b.inKernel), family))
+	}
+	return all
 }

@@ -17,36 +17,33 @@ import (
 
 // sources is everything the collectors read from.
 type sources struct {
-	syscalls      fakeSyscalls
-	syscallErrors fakeSyscallErrors
-	unpaired      fakeUnpaired
-	processes     fake[bpf.ProcessStats]
-	tcp           fake[bpf.TCPStats]
-	udp           fake[bpf.UDPStats]
-	drops         fake[[]bpf.DropStat]
-	oom           fake[[]bpf.OOMStat]
-	box           fakeBox
-	shed          fakeShed
-	ledger        fakeLedger
-	reader        fakeReader
-	rings         fakeRings
-	pipeline      fakePipeline
-	sanitized     fakeSanitized
-	sessions      fakeSessions
-	probes        fakeProbes
-	programs      fakePrograms
-	maps          fakeMaps
-	runStats      fakeRunStats
-	fs            fakeFS
-	start         fakeStart
-	levels        fakeLevels
-	limit         fakeLimit
-	containers    fakeContainers
-	state         fakeState
-	profiles      fakeProfiles
-	workloads     fakeWorkloads
-	exemplars     *collectors.Exemplars
-	gvisor        fakeGVisor
+	syscalls   fake[bpf.SyscallStats]
+	processes  fake[bpf.ProcessStats]
+	tcp        fake[bpf.TCPStats]
+	udp        fake[bpf.UDPStats]
+	drops      fake[[]bpf.DropStat]
+	oom        fake[[]bpf.OOMStat]
+	box        fakeBox
+	shed       fakeShed
+	ledger     fakeLedger
+	reader     fakeReader
+	rings      fakeRings
+	pipeline   fakePipeline
+	sanitized  fakeSanitized
+	sessions   fakeSessions
+	probes     fakeProbes
+	programs   fakePrograms
+	maps       fakeMaps
+	runStats   fakeRunStats
+	fs         fakeFS
+	start      fakeStart
+	levels     fakeLevels
+	containers fakeContainers
+	state      fakeState
+	profiles   fakeProfiles
+	workloads  fakeWorkloads
+	exemplars  *collectors.Exemplars
+	gvisor     fakeGVisor
 }
 
 // idle is a sensor that has just started: nothing has happened yet.
@@ -56,7 +53,7 @@ func idle() sources {
 		s.ledger.value = append(s.ledger.value, bpf.LedgerStat{Point: p})
 	}
 	for _, reason := range []string{"attach", "fork", "seccomp", "no_slot"} {
-		s.unpaired.value = append(s.unpaired.value, bpf.UnpairedStat{Reason: reason})
+		s.syscalls.value.Unpaired = append(s.syscalls.value.Unpaired, bpf.UnpairedStat{Reason: reason})
 	}
 	for _, b := range []*bpf.Buckets{
 		&s.processes.value.Lifetime,
@@ -76,15 +73,16 @@ func idle() sources {
 func busy() sources {
 	s := idle()
 	duration := nanoseconds()
-	s.syscalls.value = []bpf.SyscallStat{
+	s.syscalls.value.Calls = []bpf.SyscallStat{
 		{Syscall: "openat", Outcome: "error", Count: duration.Count(), Duration: &duration},
 		{Syscall: "openat", Outcome: "success", Count: duration.Count(), Duration: &duration},
 		{Syscall: "exit_group", Outcome: "success", Count: 7},
 	}
-	s.syscallErrors.value = []bpf.SyscallErrorStat{
+	s.syscalls.value.Errors = []bpf.SyscallErrorStat{
 		{Syscall: "openat", Errno: "ENOENT", Count: 10}, {Syscall: "ppoll", Errno: "restart", Count: 2},
 	}
-	s.unpaired.value[1].Count = 3
+	s.syscalls.value.Unpaired[1].Count = 3
+	s.syscalls.value.FoldedCalls, s.syscalls.value.FoldedErrors = 5, 2
 	s.processes.value = bpf.ProcessStats{
 		Execs: 11, ForksProcess: 12, ForksThread: 13, ExitsZero: 14, ExitsNonzero: 15, ExitsSignal: 16, ExitsOOM: 1,
 		Live: 210, Lifetime: duration, LineageDepth: integers(),
@@ -142,7 +140,6 @@ func busy() sources {
 	}
 	s.start = fakeStart{{Step: "load_kernel", Duration: 120 * time.Millisecond, Success: true}, {Step: "attach_udp", Duration: time.Millisecond}}
 	s.levels = fakeLevels{"bpf": slog.LevelDebug, "exporter": slog.LevelInfo}
-	s.limit.value = 5
 	s.profiles[profile.CPU].Profiles, s.profiles[profile.CPU].Outcomes[0].Count = 2, 1980
 	s.containers = busyContainers()
 	s.state = busyState()
@@ -156,22 +153,14 @@ func busy() sources {
 
 // collectors returns every collector under the name the sensor gives it.
 func (s *sources) collectors() map[string]collectors.Collector {
-	faults := collectors.NewProcfsErrors()
-	workloads, err := collectors.NewWorkloads(s.workloads, s.workloads)
-	if err != nil {
-		panic(err) // a budget smaller than its own overflow
-	}
+	faults, limits := collectors.NewProcfsErrors(), collectors.Limits{Series: 1000, Idle: time.Hour}
 	return map[string]collectors.Collector{
-		"syscalls": collectors.Group{
-			collectors.NewSyscalls(s.syscalls, attached),
-			collectors.NewSyscallErrors(s.syscallErrors, attached),
-			collectors.NewSyscallsUnpaired(s.unpaired, attached),
-		},
-		"process": collectors.NewProcess(s.processes, attached, s.exemplars),
+		"syscalls": collectors.NewSyscalls(s.syscalls, attached, limits),
+		"process":  collectors.NewProcess(s.processes, attached, s.exemplars),
 		"connections": collectors.NewConnections(collectors.ConnectionsOptions{
-			TCP: s.tcp, TCPCreated: attached, UDP: s.udp, UDPCreated: attached, Exemplars: s.exemplars,
+			TCP: s.tcp, TCPCreated: attached, UDP: s.udp, UDPCreated: attached, Exemplars: s.exemplars, Limits: limits,
 		}),
-		"drops": collectors.NewPacketDrops(s.drops, attached),
+		"drops": collectors.NewPacketDrops(s.drops, attached, limits),
 		"oom":   collectors.Group{collectors.NewOOMKills(s.oom, s.box), collectors.NewTerminations(s.box)},
 		"pipeline": collectors.Group{
 			collectors.NewEvents(s.ledger, s.reader, s.sessions, attached),
@@ -199,8 +188,7 @@ func (s *sources) collectors() map[string]collectors.Collector {
 		"profiles":   collectors.NewProfiles(s.profiles, attached),
 		"state":      collectors.NewState(s.state, s.containers, s.state),
 		"gvisor":     collectors.NewGVisor(s.gvisor, attached),
-		"series":     append(workloads.Limits(), collectors.SyscallLimit(s.limit)),
-		"workloads":  workloads,
+		"workloads":  collectors.NewWorkloads(s.workloads, s.workloads, limits),
 	}
 }
 

@@ -18,9 +18,8 @@ import (
 const runtimeHost = "host"
 
 var (
-	workloadBound  = "series budget of the family"
 	workloadLabels = []metric.Label{
-		metric.Bounded("namespace", workloadBound), metric.Bounded("pod", workloadBound), metric.Bounded("container", workloadBound),
+		metric.Open("namespace", "namespaces of pods, and of containerd"), metric.Open("pod", "names of pods"), metric.Open("container", "names of containers"),
 		metric.Enum("runtime", append(runtimeNames(0), runtimeHost)...),
 	}
 
@@ -40,8 +39,6 @@ var (
 )
 
 const (
-	// workloadSeries bounds the series of each family of workloads.
-	workloadSeries = 1024
 	// workloadKeep is how long the last counts of a container that has ended are
 	// shown: what a Prometheus looks back for, so that nobody misses them.
 	workloadKeep = 5 * time.Minute
@@ -97,13 +94,13 @@ type workloadSum struct {
 
 // workloadFamily shows some of the counts.
 type workloadFamily struct {
-	budget *metric.Budget
+	*bound
 	counts []int    // indexes into workloadCounts
 	flows  []string // a fifth label value for each, nil: none
 }
 
 // NewWorkloads returns the collector.
-func NewWorkloads(source WorkloadSource, containers ResidentSource) (*Workloads, error) {
+func NewWorkloads(source WorkloadSource, containers ResidentSource, limits Limits) *Workloads {
 	c := &Workloads{
 		source: source, containers: containers, now: time.Now,
 		cgroups: map[bpf.WorkloadKey]*workloadCgroup{}, sums: map[workloadNames]*workloadSum{},
@@ -116,13 +113,9 @@ func NewWorkloads(source WorkloadSource, containers ResidentSource) (*Workloads,
 		{workloadOpened, []int{0}, nil}, {workloadFailed, []int{1}, nil}, {workloadBytes, []int{2, 3}, []string{"sent", "received"}},
 		{workloadExecs, []int{4}, nil}, {workloadOOMKills, []int{5}, nil}, {workloadSyscallErrors, []int{6}, nil},
 	} {
-		budget, err := metric.NewBudget(f.declared, workloadSeries, 0)
-		if err != nil {
-			return nil, err
-		}
-		c.families = append(c.families, workloadFamily{budget, f.counts, f.flows})
+		c.families = append(c.families, workloadFamily{limits.bound(time.Time{}, f.declared), f.counts, f.flows})
 	}
-	return c, nil
+	return c
 }
 
 func countsOf(w *bpf.WorkloadStat) workloadCounts {
@@ -130,19 +123,6 @@ func countsOf(w *bpf.WorkloadStat) workloadCounts {
 		w.ConnectionsOpened, w.ConnectionsFailed, w.SentBytes, w.ReceivedBytes, w.Execs, w.OOMKills, w.SyscallErrors,
 	}
 }
-
-// Limits returns the bounds of the families.
-func (c *Workloads) Limits() (limits SeriesLimited) {
-	for _, f := range c.families {
-		limits = append(limits, Limit{f.budget.Family(), budgetLimit{f.budget}})
-	}
-	return limits
-}
-
-type budgetLimit struct{ budget *metric.Budget }
-
-// Folded implements LimitSource.
-func (l budgetLimit) Folded() (uint64, error) { return l.budget.Folded(), nil }
 
 // Collect implements Collector.
 func (c *Workloads) Collect(context.Context) ([]prometheus.Metric, error) {
@@ -223,7 +203,7 @@ func (c *Workloads) show(now time.Time) (all []prometheus.Metric) {
 			cmp.Compare(a.container, b.container), cmp.Compare(a.runtime, b.runtime))
 	})
 	for _, f := range c.families {
-		round := f.budget.Begin(now)
+		round := f.Begin(now)
 		for _, n := range order {
 			for i, which := range f.counts {
 				values := []string{n.namespace, n.pod, n.container, n.runtime}
@@ -233,7 +213,7 @@ func (c *Workloads) show(now time.Time) (all []prometheus.Metric) {
 				round.Add(float64(c.sums[n].counts[which]), values...)
 			}
 		}
-		all = append(all, round.End()...)
+		all = f.limited(append(all, round.End()...))
 	}
 	return all
 }

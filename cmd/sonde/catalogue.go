@@ -19,6 +19,7 @@ func (p *probes) AddCollectors(e *exporter.Exporter) error {
 		{"connections", p.connectionCollectors()},
 		{"drops", p.dropCollectors()},
 		{"oom", p.oomCollectors()},
+		{"workloads", p.workloadCollectors()},
 		{"probes", collectors.Group{collectors.NewProbes(p)}},
 		{"state", p.stateCollectors()},
 		{"profiles", collectors.Group{collectors.NewProfiles(p.profiles, p.attached)}},
@@ -35,14 +36,6 @@ func (p *probes) AddCollectors(e *exporter.Exporter) error {
 			members collectors.Group
 		}{"bpf", collectors.Group{collectors.NewBPF(p.kernel, p.kernel, p.stats)}})
 	}
-	workloads, err := p.workloadCollectors()
-	if err != nil {
-		return err
-	}
-	groups = append(groups, struct {
-		name    string
-		members collectors.Group
-	}{"workloads", workloads})
 	for _, g := range groups {
 		if len(g.members) == 0 {
 			continue
@@ -64,16 +57,16 @@ func (p *probes) stateCollectors() collectors.Group {
 	}
 }
 
+func (p *probes) seriesLimits() collectors.Limits {
+	return collectors.Limits{Series: p.opts.config.Limits.Series, Idle: p.opts.config.Limits.SeriesIdle}
+}
+
 func (p *probes) syscallCollectors() collectors.Group {
 	if p.syscalls == nil {
 		return nil
 	}
-	return collectors.Group{
-		collectors.NewSyscalls(timedSyscalls{p.syscalls, p.timers}, p.attached),
-		collectors.NewSyscallErrors(p.syscalls, p.attached),
-		collectors.NewSyscallsUnpaired(p.syscalls, p.attached),
-		collectors.SeriesLimited{collectors.SyscallLimit(p.syscalls)},
-	}
+	source := timed[bpf.SyscallStats]{readSyscalls, p.syscalls.Read, p.timers}
+	return collectors.Group{collectors.NewSyscalls(source, p.attached, p.seriesLimits())}
 }
 
 func (p *probes) processCollectors() collectors.Group {
@@ -85,7 +78,7 @@ func (p *probes) processCollectors() collectors.Group {
 }
 
 func (p *probes) connectionCollectors() collectors.Group {
-	o := collectors.ConnectionsOptions{TCPCreated: p.attached, UDPCreated: p.attached, Exemplars: p.examples}
+	o := collectors.ConnectionsOptions{TCPCreated: p.attached, UDPCreated: p.attached, Exemplars: p.examples, Limits: p.seriesLimits()}
 	if p.tcp != nil {
 		o.TCP = timed[bpf.TCPStats]{readTCP, p.tcp.Read, p.timers}
 	}
@@ -100,23 +93,19 @@ func (p *probes) connectionCollectors() collectors.Group {
 
 // workloadCollectors are none where workloads are not counted, or nobody knows whose
 // a cgroup is.
-func (p *probes) workloadCollectors() (collectors.Group, error) {
+func (p *probes) workloadCollectors() collectors.Group {
 	source := p.kernel.Workloads()
 	if source == nil || p.model.containers == nil {
-		return nil, nil
+		return nil
 	}
-	c, err := collectors.NewWorkloads(source, p.model.containers)
-	if err != nil {
-		return nil, err
-	}
-	return collectors.Group{c, c.Limits()}, nil
+	return collectors.Group{collectors.NewWorkloads(source, p.model.containers, p.seriesLimits())}
 }
 
 func (p *probes) dropCollectors() collectors.Group {
 	if p.drops == nil {
 		return nil
 	}
-	return collectors.Group{collectors.NewPacketDrops(p.drops, p.attached)}
+	return collectors.Group{collectors.NewPacketDrops(p.drops, p.attached, p.seriesLimits())}
 }
 
 func (p *probes) oomCollectors() collectors.Group {

@@ -55,6 +55,7 @@ func newModel(log *slog.Logger, s *settings, c *config.Config, limit uint64) (*m
 	o := state.Defaults()
 	o.Now = m.clock.Now
 	o.MaxProcesses, o.MaxConnections, o.MaxEndpoints = c.Limits.Processes, c.Limits.Connections, c.Limits.Endpoints
+	o.MaxTextBytes = int(c.Limits.TextBytes)
 	fitPicture(&o, limit)
 	o.Arguments = c.Runtime.Processes.Arguments
 	o.Networking = networking(c.Runtime.Networking)

@@ -194,7 +194,10 @@ func (p *probes) attachAll(steps *Steps) error {
 		}
 	}
 	try("syscalls", func() (bpf.ProbeStatus, error) {
-		made, err := bpf.NewSyscalls(p.kernel, bpf.SyscallsOptions{ThreadSlots: uint32(limits.Threads)})
+		o := bpf.SyscallsOptions{
+			ThreadSlots: uint32(limits.Threads), ThreadsOverflow: uint32(limits.ThreadsOverflow), Errors: uint32(limits.SyscallErrors),
+		}
+		made, err := bpf.NewSyscalls(p.kernel, o)
 		return keep(&p.syscalls, made, err)
 	})
 	try("process", func() (bpf.ProbeStatus, error) {

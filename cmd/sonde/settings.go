@@ -134,7 +134,7 @@ func (s *settings) flags() []*setting {
 	return append(all, s.collectorFlags()...)
 }
 
-// limitFlags are the bounds that size kernel memory, each with its formula. A
+// limitFlags are the bounds that size memory, each with its formula. A
 // default is made smaller where the memory limit asks for it (fitSizes).
 func limitFlags() []*setting {
 	flag := func(name, key, preset, help string) *setting {
@@ -153,8 +153,20 @@ func limitFlags() []*setting {
 			"Listening TCP sockets and UDP endpoints that introspection shows, those of the last minute included. Memory = endpoints x 180 B (default 2.8 MiB); of kernel memory endpoints x 88 B more at the start only, for the listening ports that tell who called whom. The oldest are given up first, and counted as evictions."),
 		flag("threads", "threads", "65536",
 			"Threads whose system calls are timed without a detour, rounded up to a power of two. Kernel memory = threads x 24 B (default 1.5 MiB)."),
+		flag("threads-overflow", "threadsOverflow", "8192",
+			"Threads beyond, whose calls are timed with a detour. Kernel memory = threads-overflow x 96 B (default 768 KiB). The calls of more are counted as unpaired, and the threads as map failures."),
+		flag("syscall-errors", "syscallErrors", "2048",
+			"Pairs of system call and error number told apart. Kernel memory = syscall-errors x (72 B + 8 B x CPUs) (default 176 KiB on 2 CPUs). Errors beyond it count under the error number other, and as map failures."),
 		flag("connections", "connections", "262144",
 			"Open TCP sockets followed at once, and connections that introspection shows. Kernel memory = connections x 120 B (default 30 MiB); of the sensor's own, while the kernel's sockets are compared with the picture, 64 B for each one open. A connection beyond it is in none of the connection counts, and counted as a map failure."),
+		flag("containers", "containers", "4096",
+			"Containers known at once. Memory = containers x about 1 KiB when full."),
+		flag("text-bytes", "textBytes", "32MiB",
+			"Memory for paths, arguments and container ids that introspection shows. What does not fit is shown as empty."),
+		flag("series", "series", "4096",
+			"Series of one metric family whose labels come from what is observed, such as system call and error number. Memory = series x 400 B, of histograms x 2 KiB, when full. What is beyond it counts under other, and in sonde_series_limited_total."),
+		flag("series-idle", "seriesIdle", "1h0m0s",
+			"Time after which a series that has not moved gives up its place to another one that wants it. While there is room it stays."),
 	}
 }
 

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"github.com/sonde-ebpf/sonde/bpf"
-	"github.com/sonde-ebpf/sonde/internal/stream"
-)
+import "github.com/sonde-ebpf/sonde/internal/stream"
 
 // timed is a source whose reading is timed as an operation.
 type timed[T any] struct {
@@ -16,15 +13,4 @@ type timed[T any] struct {
 func (t timed[T]) Read() (T, error) {
 	defer t.timers.Time(t.operation)()
 	return t.read()
-}
-
-// timedSyscalls is the same for the one source that yields.
-type timedSyscalls struct {
-	source *bpf.Syscalls
-	timers *stream.Timers
-}
-
-func (t timedSyscalls) Read(yield func(bpf.SyscallStat)) error {
-	defer t.timers.Time(readSyscalls)()
-	return t.source.Read(yield)
 }

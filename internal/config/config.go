@@ -38,17 +38,22 @@ type Containers struct {
 	Runtimes map[string]string
 }
 
-// Limits bound what the sensor holds. They size kernel maps at load and cannot
-// change later.
+// Limits bound what the sensor holds and shows. Most size kernel maps at load; none
+// can change later.
 type Limits struct {
-	RingBytes   Bytes // of the event ring, shared by all CPUs; a power of two
-	Processes   int   // live processes known at once
-	Threads     int   // threads whose system calls are timed without a detour
-	Connections int   // open TCP sockets known at once
-	Flows       int   // open UDP flows known at once
-	UDPSockets  int   // UDP sockets with a port or a flow known at once
-	Endpoints   int   // listening TCP sockets and UDP endpoints known at once
-	Containers  int   // containers known at once
+	RingBytes       Bytes         // of the event ring, shared by all CPUs; a power of two
+	Processes       int           // live processes known at once
+	Threads         int           // threads whose system calls are timed without a detour
+	ThreadsOverflow int           // threads beyond, which are looked up in a hash
+	SyscallErrors   int           // pairs of system call and error number that are told apart
+	Connections     int           // open TCP sockets known at once
+	Flows           int           // open UDP flows known at once
+	UDPSockets      int           // UDP sockets with a port or a flow known at once
+	Endpoints       int           // listening TCP sockets and UDP endpoints known at once
+	Containers      int           // containers known at once
+	TextBytes       Bytes         // of paths, arguments and container ids together
+	Series          int           // of one family whose labels come from what is observed
+	SeriesIdle      time.Duration // after which a series gives up its place to another
 }
 
 // Runtime is what may change while the sensor runs. A Runtime that was handed
@@ -112,7 +117,11 @@ type Log struct {
 func New(collectors map[string]bool) *Config {
 	c := &Config{
 		Collectors: map[string]bool{},
-		Limits:     Limits{RingBytes: 8 << 20, Processes: 65536, Threads: 65536, Connections: 262144, Flows: 65536, UDPSockets: 32768, Endpoints: 16384, Containers: 4096},
+		Limits: Limits{
+			RingBytes: 8 << 20, Processes: 65536, Threads: 65536, ThreadsOverflow: 8192, SyscallErrors: 2048,
+			Connections: 262144, Flows: 65536, UDPSockets: 32768, Endpoints: 16384, Containers: 4096, TextBytes: 32 << 20,
+			Series: 4096, SeriesIdle: time.Hour,
+		},
 		Runtime: Runtime{
 			Networking: Networking{
 				ExternalIPs:             ExternalIPs{Enabled: "ENABLED", Direction: "BOTH"},

@@ -25,11 +25,16 @@ func (c *Config) schema() []field {
 			scalar("ringBytes", ringSize(&c.Limits.RingBytes)),
 			scalar("processes", number(&c.Limits.Processes, 1024, 4<<20)),
 			scalar("threads", number(&c.Limits.Threads, 1024, 4<<20)),
+			scalar("threadsOverflow", number(&c.Limits.ThreadsOverflow, 64, 4<<20)),
+			scalar("syscallErrors", number(&c.Limits.SyscallErrors, 64, 65536)),
 			scalar("connections", number(&c.Limits.Connections, 1024, 16<<20)),
 			scalar("flows", number(&c.Limits.Flows, 1024, 16<<20)),
 			scalar("udpSockets", number(&c.Limits.UDPSockets, 1024, 16<<20)),
 			scalar("endpoints", number(&c.Limits.Endpoints, 1024, 4<<20)),
 			scalar("containers", number(&c.Limits.Containers, 16, 1<<20)),
+			scalar("textBytes", size(&c.Limits.TextBytes, 1<<20, 4<<30)),
+			scalar("series", number(&c.Limits.Series, 64, 1<<20)),
+			scalar("seriesIdle", duration(&c.Limits.SeriesIdle, time.Minute, 30*24*time.Hour)),
 		}},
 	}, c.Runtime.schema()...)
 }
@@ -141,20 +146,28 @@ func duration(dst *time.Duration, low, high time.Duration) access {
 	})
 }
 
+// size reads a number of bytes.
+func size(dst *Bytes, low, high Bytes) access { return plain(dst, sizeWithin(low, high)) }
+
+func sizeWithin(low, high Bytes) func(text string) (Bytes, error) {
+	return func(text string) (Bytes, error) {
+		v, err := ParseBytes(text)
+		if err == nil && (v < low || v > high) {
+			err = fmt.Errorf("write a size from %s to %s", low, high)
+		}
+		return v, err
+	}
+}
+
 // ringSize reads a size that the kernel takes for a ring buffer.
 func ringSize(dst *Bytes) access {
-	const low, high = 256 << 10, 1 << 30
+	within := sizeWithin(256<<10, 1<<30)
 	return plain(dst, func(text string) (Bytes, error) {
-		v, err := ParseBytes(text)
-		switch {
-		case err != nil:
-			return 0, err
-		case v < low || v > high:
-			return 0, fmt.Errorf("write a size from %s to %s", Bytes(low), Bytes(high))
-		case v&(v-1) != 0:
-			return 0, fmt.Errorf("the kernel wants a power of two, such as %s", Bytes(1)<<bits.Len64(uint64(v)))
+		v, err := within(text)
+		if err == nil && v&(v-1) != 0 {
+			err = fmt.Errorf("the kernel wants a power of two, such as %s", Bytes(1)<<bits.Len64(uint64(v)))
 		}
-		return v, nil
+		return v, err
 	})
 }
 

@@ -6,7 +6,7 @@
 //
 //	var callDuration = declared.Histogram("syscall_duration_seconds",
 //		"Time in the kernel per system call.", metric.Seconds(-20, 4),
-//		metric.Bounded("syscall", "system call table"),
+//		metric.Open("syscall", "system call table"),
 //		metric.Enum("outcome", "success", "error"))
 //
 // Declaring is cataloguing: Families feeds the reference, the dashboards and

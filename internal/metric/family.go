@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,33 @@ type Family struct {
 // LabelNames returns the label names in the order of the exposition, which is the
 // order of Series.LabelValues. The caller must not change it.
 func (f *Family) LabelNames() []string { return f.sorted }
+
+// Budgeted reports whether the series of the family are bounded by a Budget, because
+// a label takes its values from what is observed.
+func (f *Family) Budgeted() bool {
+	return slices.ContainsFunc(f.Labels, func(l Label) bool { return l.Open })
+}
+
+// Bound says how many series the family has at most, in words: a number where all
+// labels are enumerations, with the names of other labels as factors.
+func (f *Family) Bound() string {
+	if f.Budgeted() {
+		return "budget"
+	}
+	listed := 1
+	var factors []string
+	for _, l := range f.Labels {
+		if l.Values == nil {
+			factors = append(factors, l.Name)
+		} else {
+			listed *= len(l.Values)
+		}
+	}
+	if listed > 1 || len(factors) == 0 {
+		factors = append([]string{strconv.Itoa(listed)}, factors...)
+	}
+	return strings.Join(factors, " × ")
+}
 
 // units are the base units a name may end with.
 var units = []string{"seconds", "bytes", "ratio"}
