@@ -68,6 +68,7 @@ type supervised struct {
 	collector Collector
 	limit     time.Duration // of one run, however impatient the scrape that started it
 	log       *slog.Logger
+	pulse     *Heartbeat // beats when a run begins, rests between runs
 
 	mu      sync.Mutex
 	current *run // nil while none is under way
@@ -124,6 +125,7 @@ func (s *supervised) join() (*run, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.limit)
 	r := &run{started: time.Now(), ctx: ctx, done: make(chan struct{})}
 	s.current = r
+	s.pulse.Beat()
 	go func() {
 		defer cancel()
 		s.call(r)
@@ -158,6 +160,7 @@ func (s *supervised) finish(r *run, metrics []prometheus.Metric, err error) {
 	}
 	s.mu.Lock()
 	s.current = nil
+	s.pulse.Pause()
 	s.mu.Unlock()
 	close(r.done)
 }

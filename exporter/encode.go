@@ -25,14 +25,14 @@ var accepted = []expfmt.Format{
 	expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim, expfmt.FmtText,
 }
 
-func (e *Exporter) newEncoder(w io.Writer, format expfmt.Format) encoder {
+func newEncoder(w io.Writer, format expfmt.Format) encoder {
 	switch format.FormatType() {
 	case expfmt.TypeProtoDelim:
 		return newProtoEncoder(w, format)
 	case expfmt.TypeOpenMetrics:
-		return newTextEncoder(w, true, !e.opts.OmitCreated)
+		return newTextEncoder(w, true)
 	default:
-		return newTextEncoder(w, false, false)
+		return newTextEncoder(w, false)
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/metric"
 )
 
-// textEncoder writes the Prometheus text format 0.0.4, or OpenMetrics 1.0.
+// textEncoder writes the Prometheus text format 0.0.4, or OpenMetrics 1.0 with
+// _created series.
 type textEncoder struct {
 	buffer
 	openMetrics bool
-	created     bool // write _created series
 
 	// Scratch, reused from sample to sample.
 	labels []byte   // of the sample, rendered, without braces
@@ -25,8 +25,8 @@ type textEncoder struct {
 	counts []uint64
 }
 
-func newTextEncoder(w io.Writer, openMetrics, created bool) *textEncoder {
-	return &textEncoder{buffer: newBuffer(w), openMetrics: openMetrics, created: created}
+func newTextEncoder(w io.Writer, openMetrics bool) *textEncoder {
+	return &textEncoder{buffer: newBuffer(w), openMetrics: openMetrics}
 }
 
 func (t *textEncoder) close() error {
@@ -60,7 +60,7 @@ func (t *textEncoder) encode(f *family) error {
 			t.sample(d.Name, "")
 			t.b = append(t.appendFloat(t.b, s.Value()), '\n')
 		}
-		if t.created && d.Type != metric.TypeGauge && !s.Created().IsZero() {
+		if t.openMetrics && d.Type != metric.TypeGauge && !s.Created().IsZero() {
 			t.sample(base, "_created")
 			t.b = append(t.appendTime(t.b, s.Created()), '\n')
 		}
@@ -76,13 +76,10 @@ func (t *textEncoder) message(m *dto.MetricFamily) (err error) {
 	if err = t.flush(); err != nil {
 		return err
 	}
-	switch {
-	case !t.openMetrics:
-		_, err = expfmt.MetricFamilyToText(t.w, m)
-	case t.created:
+	if t.openMetrics {
 		_, err = expfmt.MetricFamilyToOpenMetrics(t.w, m, expfmt.WithCreatedLines())
-	default:
-		_, err = expfmt.MetricFamilyToOpenMetrics(t.w, m)
+	} else {
+		_, err = expfmt.MetricFamilyToText(t.w, m)
 	}
 	return err
 }

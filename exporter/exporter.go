@@ -26,6 +26,10 @@ const (
 	DefaultMaxRequests = 16
 )
 
+// StuckAfter is how many timeouts a collector may take to return before it is not
+// slow but stuck.
+const StuckAfter = 6
+
 // Options configures an Exporter. The zero value serves nothing but /metrics of the
 // collectors themselves.
 type Options struct {
@@ -42,13 +46,12 @@ type Options struct {
 	// MaxRequests bounds the scrapes served at once; more are answered 503. 0 means
 	// DefaultMaxRequests.
 	MaxRequests int
-	// OmitCreated leaves the _created series out of OpenMetrics.
-	OmitCreated bool
 	// Gatherers are merged into every scrape that does not pick collectors.
 	Gatherers []prometheus.Gatherer
 
-	// Health answers for liveness; nil is always alive.
-	Health Health
+	// Health answers for liveness. The exporter adds its collectors, each of which must
+	// return within StuckAfter of its timeouts. nil makes one that has nothing else.
+	Health *Heartbeats
 	// NotReady returns why the agent is not ready, nothing when it is; nil is ready.
 	NotReady func() []string
 	// Status feeds the landing page; it must be quick. nil shows the collectors only.
@@ -94,6 +97,9 @@ func New(o Options) *Exporter {
 	if o.MaxRequests <= 0 {
 		o.MaxRequests = DefaultMaxRequests
 	}
+	if o.Health == nil {
+		o.Health = &Heartbeats{}
+	}
 	return &Exporter{
 		opts:  o,
 		log:   o.Logger,
@@ -107,7 +113,10 @@ func (e *Exporter) Add(name string, c Collector) error {
 	if slices.ContainsFunc(e.collectors, func(s *supervised) bool { return s.name == name }) {
 		return fmt.Errorf("add collector %s: the name is taken", name)
 	}
-	e.collectors = append(e.collectors, &supervised{name: name, collector: c, limit: e.opts.Timeout, log: e.log})
+	e.collectors = append(e.collectors, &supervised{
+		name: name, collector: c, limit: e.opts.Timeout, log: e.log,
+		pulse: e.opts.Health.Part("collector "+name, StuckAfter*e.opts.Timeout),
+	})
 	return nil
 }
 
@@ -190,7 +199,7 @@ func (e *Exporter) Gather() ([]*dto.MetricFamily, error) {
 // WriteText gathers everything and writes it in the Prometheus text format 0.0.4,
 // for a push or a file.
 func (e *Exporter) WriteText(ctx context.Context, w io.Writer) error {
-	enc := newTextEncoder(w, false, false)
+	enc := newTextEncoder(w, false)
 	return encode(enc, e.gather(ctx, e.collectors, e.opts.Timeout, e.opts.Gatherers))
 }
 

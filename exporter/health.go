@@ -11,12 +11,6 @@ import (
 	"time"
 )
 
-// Health answers whether the long-lived parts of the agent are alive.
-type Health interface {
-	// Stuck returns the parts that gave no sign of life within their deadline.
-	Stuck(now time.Time) []Stuck
-}
-
 // Stuck is a part that gave no sign of life for longer than it may.
 type Stuck struct {
 	Part     string        `json:"part"`
@@ -28,24 +22,25 @@ func (s Stuck) String() string {
 	return fmt.Sprintf("%s: no sign of life for %v (deadline %v)", s.Part, s.Silent.Round(time.Millisecond), s.Deadline)
 }
 
-// Heartbeats is the usual Health: each part beats, and one that stops is stuck.
+// Heartbeats tells whether the long-lived parts of the agent are alive: each beats,
+// and one that stops is stuck. The zero value has no parts.
 type Heartbeats struct {
 	mu    sync.Mutex
 	parts []*Heartbeat
 }
 
 // Heartbeat is the sign of life of one part. Its methods may be called from any
-// goroutine and cost one atomic store.
+// goroutine and cost a look at the clock and one atomic store.
 type Heartbeat struct {
 	part     string
 	deadline time.Duration
 	last     atomic.Int64 // Unix nanoseconds; 0 while paused
 }
 
-// Part returns the heartbeat of a new part, which has the deadline from now on.
+// Part returns the heartbeat of a new part. It may keep silent until its first beat,
+// and from then on for the deadline.
 func (h *Heartbeats) Part(name string, deadline time.Duration) *Heartbeat {
 	b := &Heartbeat{part: name, deadline: deadline}
-	b.Beat()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.parts = append(h.parts, b)
@@ -59,27 +54,28 @@ func (b *Heartbeat) Beat() { b.last.Store(time.Now().UnixNano()) }
 // without a limit or has ended in good order.
 func (b *Heartbeat) Pause() { b.last.Store(0) }
 
-// Stuck implements Health.
+// Stuck returns the part if it has been silent for longer than it may.
+func (b *Heartbeat) Stuck(now time.Time) (s Stuck, stuck bool) {
+	last := b.last.Load()
+	silent := now.Sub(time.Unix(0, last))
+	return Stuck{b.part, silent, b.deadline}, last != 0 && silent > b.deadline
+}
+
+// Stuck returns the parts that are, by name.
 func (h *Heartbeats) Stuck(now time.Time) []Stuck {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var stuck []Stuck
 	for _, b := range h.parts {
-		last := b.last.Load()
-		if silent := now.Sub(time.Unix(0, last)); last != 0 && silent > b.deadline {
-			stuck = append(stuck, Stuck{b.part, silent, b.deadline})
+		if s, is := b.Stuck(now); is {
+			stuck = append(stuck, s)
 		}
 	}
 	slices.SortFunc(stuck, func(a, b Stuck) int { return strings.Compare(a.Part, b.Part) })
 	return stuck
 }
 
-func (e *Exporter) stuck() []Stuck {
-	if e.opts.Health == nil {
-		return nil
-	}
-	return e.opts.Health.Stuck(time.Now())
-}
+func (e *Exporter) stuck() []Stuck { return e.opts.Health.Stuck(time.Now()) }
 
 func (e *Exporter) notReady() []string {
 	if e.opts.NotReady == nil {

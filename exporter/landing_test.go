@@ -75,7 +75,7 @@ func TestLandingPage(t *testing.T) {
 
 func TestLandingPageVerdict(t *testing.T) {
 	var beats Heartbeats
-	beats.Part("ring", -1)
+	beats.Part("ring", -1).Beat()
 	cases := map[string]Options{
 		"Well":      {Status: func() Status { return Status{Probes: []ProbeStatus{{Name: "tcp", Attached: true}}} }},
 		"Degraded":  {Status: func() Status { return Status{Losses: []LossStatus{{Count: 1}}} }},

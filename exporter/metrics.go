@@ -43,7 +43,7 @@ func (e *Exporter) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	if r.Context().Err() != nil {
 		return // the client has gone
 	}
-	if err := e.respond(w, r, families); err != nil {
+	if err := respond(w, r, families); err != nil {
 		e.log.Debug("write metrics", "err", err, "client", r.RemoteAddr)
 	}
 }
@@ -89,7 +89,7 @@ func (e *Exporter) timeout(h http.Header) time.Duration {
 
 // respond encodes the families as the client prefers. An error means that the client
 // could not be written to: the status has long been sent.
-func (e *Exporter) respond(w http.ResponseWriter, r *http.Request, families []family) error {
+func respond(w http.ResponseWriter, r *http.Request, families []family) error {
 	format := expfmt.NegotiateAccept(r.Header, accepted...)
 	h := w.Header()
 	h.Set("Content-Type", string(format))
@@ -98,7 +98,6 @@ func (e *Exporter) respond(w http.ResponseWriter, r *http.Request, families []fa
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	var out io.Writer = w
 	if acceptsGzip(r.Header.Get("Accept-Encoding")) {
 		h.Set("Content-Encoding", "gzip")
 		z := gzipWriters.Get().(*gzip.Writer)
@@ -107,12 +106,12 @@ func (e *Exporter) respond(w http.ResponseWriter, r *http.Request, families []fa
 			z.Reset(io.Discard) // keep no reference to the response
 			gzipWriters.Put(z)
 		}()
-		if err := encode(e.newEncoder(z, format), families); err != nil {
+		if err := encode(newEncoder(z, format), families); err != nil {
 			return err
 		}
 		return z.Close()
 	}
-	return encode(e.newEncoder(out, format), families)
+	return encode(newEncoder(w, format), families)
 }
 
 // gzipWriters compress fast: the exposition is so repetitive that a slower level

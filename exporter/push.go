@@ -57,7 +57,9 @@ type PushOptions struct {
 	BearerTokenFile   string
 	HeadersFile       string // one "Name: value" a line; # begins a comment
 
-	DisableCompression bool // for receivers that do not read gzip
+	// Pulse beats before every push; nil for none. A push takes an interval at most,
+	// and so does the pause after it.
+	Pulse *Heartbeat
 }
 
 // Pusher sends the exposition to a receiver at an interval, for nodes that cannot be
@@ -150,6 +152,9 @@ func (o *PushOptions) setDefaults() {
 	if o.Backoff == 0 {
 		o.Backoff = DefaultPushBackoff
 	}
+	if o.Pulse == nil {
+		o.Pulse = &Heartbeat{}
+	}
 }
 
 func (o *PushOptions) validate() error {
@@ -195,8 +200,11 @@ func extraLabels(job, instance string) string {
 // Run pushes until ctx ends, and then once more, so that the last counts arrive. A
 // receiver that fails is no reason to end: Run returns nil.
 func (p *Pusher) Run(ctx context.Context) error {
+	defer p.opts.Pulse.Pause()
+	p.opts.Pulse.Beat()
 	pause := jitter(p.opts.Interval) // so that nodes started together do not push together
 	for sleep(ctx, pause) {
+		p.opts.Pulse.Beat()
 		begin := time.Now()
 		p.push(ctx)
 		pause = max(p.opts.Interval-time.Since(begin), 0)
@@ -254,9 +262,8 @@ func (p *Pusher) try(ctx context.Context, body []byte) *pushError {
 	defer cancel()
 	a := &pushAttempt{transport: p.send}
 	err := vm.PushMetricsExt(a.context(ctx), p.vmURL, func(w io.Writer) { _, _ = w.Write(body) }, &vm.PushOptions{
-		ExtraLabels:        p.labels,
-		DisableCompression: p.opts.DisableCompression,
-		Method:             http.MethodPost,
+		ExtraLabels: p.labels,
+		Method:      http.MethodPost,
 	})
 	failure := a.result(err)
 	if failure != nil {

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/sonde-ebpf/sonde/exporter"
 )
 
 // supervisor tells whoever started the agent how it is doing: systemd through
@@ -25,6 +29,34 @@ const maxTermination = 4096
 func (s supervisor) ready(status string) { s.notify("READY=1", "STATUS="+oneLine(status)) }
 
 func (s supervisor) stopping() { s.notify("STOPPING=1", "STATUS=stopping") }
+
+// watchdog feeds systemd's watchdog, if there is one, twice in the time it waits, and
+// for as long as nothing is stuck: then systemd ends the agent and starts it anew.
+func (s supervisor) watchdog(ctx context.Context, stuck func() []exporter.Stuck) error {
+	patience, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		s.log.Warn("systemd's watchdog is not fed", "err", err)
+	}
+	if err != nil || patience == 0 {
+		return nil
+	}
+	hungry := false
+	for tick := time.NewTicker(patience / 2); ; {
+		if parts := stuck(); len(parts) == 0 {
+			s.notify("WATCHDOG=1")
+			hungry = false
+		} else if !hungry {
+			s.log.Error("stuck: systemd's watchdog is not fed", "part", parts[0].String())
+			hungry = true
+		}
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return nil
+		case <-tick.C:
+		}
+	}
+}
 
 // ended passes on why the agent ends; nil is a clean end, of which there is
 // nothing to tell.

@@ -22,8 +22,8 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
-// canaryDeadline is when a canary that has not arrived is given up.
-const canaryDeadline = bpf.CanaryInterval
+// canaryLost is when a canary that has not arrived is given up.
+const canaryLost = bpf.CanaryInterval
 
 // probeOptions is what the kernel side needs to know.
 type probeOptions struct {
@@ -32,6 +32,7 @@ type probeOptions struct {
 	config   *config.Config
 	machine  machine
 	limit    uint64 // of memory, bytes; 0 for none
+	vitals   *vitals
 }
 
 // probes is everything attached to the kernel. It is made by startProbes; Run
@@ -84,7 +85,7 @@ const (
 // the metrics tell of; none attached is an error, and then nothing stays attached.
 func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, error) {
 	p := &probes{
-		opts: o, attached: time.Now(), canary: stream.NewCanary(canaryDeadline), drained: make(chan struct{}),
+		opts: o, attached: time.Now(), canary: stream.NewCanary(canaryLost), drained: make(chan struct{}),
 		timers:   stream.NewTimers(readSyscalls, readProcesses, readTCP, readUDP, readMaps),
 		examples: collectors.NewExemplars(o.settings.node),
 		stats:    bpf.NewStatsSampler(),
@@ -276,6 +277,7 @@ func (p *probes) Probes() []bpf.ProbeStatus {
 // a sensor that is blind in part ends, so that somebody sees it.
 func (p *probes) Run() error {
 	g, work := errgroup.WithContext(p.work)
+	p.opts.vitals.watch(p.pipeline, p.canary)
 	g.Go(func() error {
 		defer close(p.drained)
 		return p.pipeline.Run(p.events)
@@ -316,6 +318,7 @@ func (p *probes) Run() error {
 // for them, and waits for all that, until ctx ends. Counts stay readable until Close.
 func (p *probes) Stop(ctx context.Context) error {
 	p.stopping()
+	p.opts.vitals.rest() // the way to the end has a deadline of its own
 	p.kernel.Detach()
 	if err := p.events.Flush(); err != nil {
 		return fmt.Errorf("flush event ring: %w", err)

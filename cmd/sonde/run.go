@@ -32,6 +32,7 @@ type agent struct {
 	levels     *logging.Levels
 	log        *slog.Logger
 	supervisor supervisor
+	vitals     *vitals
 	store      *config.Store
 
 	lock       *instanceLock
@@ -47,7 +48,7 @@ type agent struct {
 // runAgent is the verb run: start, serve until told to stop, stop in order. The
 // summary of the start is always printed, and the reason of a failure once.
 func runAgent(ctx context.Context, s *settings, stderr io.Writer) int {
-	a := &agent{settings: s, steps: newSteps(), started: time.Now()}
+	a := &agent{settings: s, steps: newSteps(), started: time.Now(), vitals: newVitals()}
 	err := a.steps.Do("config", a.configure(stderr))
 	if err != nil {
 		err = errors.Join(err, a.configureLog(stderr, logging.Spec{}), a.printSteps(stderr))
@@ -155,7 +156,7 @@ func (a *agent) start(ctx context.Context) error {
 			return err
 		}
 	}
-	p, err := startProbes(ctx, probeOptions{a.log.With(logging.TargetKey, "bpf"), a.settings, a.config, a.machine, a.memoryLimit}, a.steps)
+	p, err := startProbes(ctx, probeOptions{a.log.With(logging.TargetKey, "bpf"), a.settings, a.config, a.machine, a.memoryLimit, a.vitals}, a.steps)
 	if err != nil {
 		return a.machine.explain(err, exitProbes)
 	}
@@ -202,6 +203,7 @@ func (a *agent) listen() (string, error) {
 		WebConfigFile:   s.webConfigFile,
 		Timeout:         s.collectorTimeout,
 		MaxRequests:     s.maxRequests,
+		Health:          &a.vitals.Heartbeats,
 		NotReady:        a.notReady,
 		Status:          a.status,
 	}
@@ -219,6 +221,10 @@ func (a *agent) listen() (string, error) {
 	return fmt.Sprint(a.exporter.Addresses()), nil
 }
 
+// pushDeadline is how many intervals the pusher may keep silent: one for a push with
+// its retries, and as much again for the pause before it.
+const pushDeadline = 3
+
 func (a *agent) makePusher() (err error) {
 	p := a.settings.push
 	if p.url == "" {
@@ -231,6 +237,7 @@ func (a *agent) makePusher() (err error) {
 		CAFile: p.caFile, CertFile: p.certFile, KeyFile: p.keyFile,
 		Username: p.username, PasswordFile: p.passwordFile,
 		BearerTokenFile: p.bearerTokenFile, HeadersFile: p.headersFile,
+		Pulse: a.vitals.Part("push", pushDeadline*p.interval),
 	}, a.exporter.WriteText)
 	if err != nil {
 		return err
@@ -280,6 +287,7 @@ func (a *agent) serve(ctx context.Context, signals *signals) error {
 		g.Go(func() error { return a.gvisor.Run(work) })
 	}
 	g.Go(func() error { return a.reload(work, signals.hangup) })
+	g.Go(func() error { return a.supervisor.watchdog(outlive, a.vitals.eventPath) })
 	a.supervisor.ready(fmt.Sprintf("serving on %v", a.exporter.Addresses()))
 	a.log.Info("ready", "metrics", a.metricsURL(), "took", time.Since(a.started).Round(time.Millisecond).String())
 

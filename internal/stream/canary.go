@@ -12,6 +12,7 @@ import (
 type Canary struct {
 	deadline time.Duration
 	now      func() time.Time
+	alive    func()
 
 	mu       sync.Mutex
 	pending  map[uint64]time.Time // sent and not yet arrived; those too late are removed
@@ -24,8 +25,12 @@ type Canary struct {
 // NewCanary returns the books for canaries that count as lost when they have not
 // arrived after deadline.
 func NewCanary(deadline time.Duration) *Canary {
-	return &Canary{deadline: deadline, now: time.Now, pending: map[uint64]time.Time{}, delay: metric.NewLive()}
+	return &Canary{deadline: deadline, now: time.Now, alive: func() {}, pending: map[uint64]time.Time{}, delay: metric.NewLive()}
 }
+
+// Alive sets what is called when a canary arrives. It must be quick, and set before
+// the first is sent.
+func (c *Canary) Alive(call func()) { c.alive = call }
 
 // Sent notes that a canary is about to be made.
 func (c *Canary) Sent(seq uint64) {
@@ -45,6 +50,7 @@ func (c *Canary) arrived(seq uint64) {
 		c.delay.ObserveDuration(now.Sub(sent))
 		c.arrivals++
 		c.last = now
+		c.alive()
 	}
 	c.expire(now)
 }

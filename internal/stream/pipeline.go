@@ -38,6 +38,7 @@ type Pipeline struct {
 	clock  Clock
 	handle func(*event.Event)
 	canary *Canary
+	alive  func()
 
 	delay       *metric.Live
 	drained     *metric.Live
@@ -51,12 +52,17 @@ type Pipeline struct {
 // NewPipeline returns a pipeline for the ring of that name. It passes every event
 // to handle, which may not keep it. Canary events end in canary.
 func NewPipeline(ring string, clock Clock, canary *Canary, handle func(*event.Event)) *Pipeline {
-	p := &Pipeline{ring: ring, clock: clock, canary: canary, handle: handle, delay: metric.NewLive(), drained: metric.NewLive()}
+	p := &Pipeline{ring: ring, clock: clock, canary: canary, handle: handle, alive: func() {}, delay: metric.NewLive(), drained: metric.NewLive()}
 	for i := range p.state {
 		p.decode[i], p.state[i] = metric.NewLive(), metric.NewLive()
 	}
 	return p
 }
+
+// Alive sets what is called as a sign that the ring is being read: after each wake-up
+// that brought something, and now and then while there is always more. It must be
+// quick, and set before Run.
+func (p *Pipeline) Alive(call func()) { p.alive = call }
 
 // Run passes events on until the source ends.
 func (p *Pipeline) Run(source Source) error {
@@ -73,6 +79,7 @@ func (p *Pipeline) Run(source Source) error {
 		case ev.Point == event.Canary:
 			p.canary.arrived(ev.Seq)
 		case n%sampleEvery == 0:
+			p.alive()
 			began := time.Now()
 			p.handle(&ev)
 			p.state[ev.Point].ObserveDuration(time.Since(began))
@@ -127,7 +134,10 @@ func (p *Pipeline) Decoded(point event.Point, took time.Duration) {
 }
 
 // Drained notes how many records one wake-up brought; for the reader of the ring.
-func (p *Pipeline) Drained(records int) { p.drained.Observe(float64(records)) }
+func (p *Pipeline) Drained(records int) {
+	p.alive()
+	p.drained.Observe(float64(records))
+}
 
 // DrainRecords yields the records per wake-up, by ring.
 func (p *Pipeline) DrainRecords(yield func(ring string, records metric.Buckets)) {

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"time"
+
+	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/exporter"
+	"github.com/sonde-ebpf/sonde/internal/stream"
+)
+
+// How long the parts of the event path may keep silent. A canary makes the reader
+// beat every few seconds. Canaries may be lost as any event while there are more
+// events than can be read: it takes a dozen in a row to say that none will come.
+const (
+	readerDeadline = 3 * bpf.CanaryInterval
+	canaryDeadline = 12 * bpf.CanaryInterval
+)
+
+// vitals are the signs of life of the agent's parts. The exporter adds those of its
+// collectors.
+type vitals struct {
+	exporter.Heartbeats
+	reader, canary *exporter.Heartbeat
+}
+
+func newVitals() *vitals {
+	v := &vitals{}
+	v.reader = v.Part("event ring reader", readerDeadline)
+	v.canary = v.Part("canary", canaryDeadline)
+	return v
+}
+
+// watch makes the event path beat from now on.
+func (v *vitals) watch(p *stream.Pipeline, c *stream.Canary) {
+	p.Alive(v.reader.Beat)
+	c.Alive(v.canary.Beat)
+	v.reader.Beat()
+	v.canary.Beat()
+}
+
+// rest says that the event path has ended in good order.
+func (v *vitals) rest() {
+	v.reader.Pause()
+	v.canary.Pause()
+}
+
+// eventPath returns what of the event path is stuck.
+func (v *vitals) eventPath() (stuck []exporter.Stuck) {
+	for _, part := range []*exporter.Heartbeat{v.reader, v.canary} {
+		if s, is := part.Stuck(time.Now()); is {
+			stuck = append(stuck, s)
+		}
+	}
+	return stuck
+}
