@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // parse parses a command line of the verb run.
@@ -114,6 +116,53 @@ func TestOneInstanceAtATime(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestOneInstanceAcrossRunDirs: containers that share the BPF file system and not
+// /run see each other by the pin directory, which goes with the last of them unless
+// something is pinned there.
+func TestOneInstanceAcrossRunDirs(t *testing.T) {
+	testenv.Root(t)
+	fs := t.TempDir()
+	if err := unix.Mount("bpf", fs, "bpf", 0, "mode=0700"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(fs, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	pins := filepath.Join(fs, "sonde")
+	first, err := lockInstance(t.TempDir(), pins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := t.TempDir()
+	if _, err := lockInstance(second, pins); codeOf(err) != exitRunning || !strings.Contains(err.Error(), "uses "+pins) {
+		t.Errorf("got %v (%d)", err, codeOf(err))
+	}
+	if left, err := os.ReadDir(second); err != nil || len(left) > 0 {
+		t.Errorf("the refused one left %v, %v", left, err)
+	}
+	if err := first.Release(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(pins); !os.IsNotExist(err) {
+		t.Errorf("left behind: %v", err)
+	}
+	again, err := lockInstance(second, pins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(pins, "oom"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Release(); err != nil {
+		t.Errorf("with something pinned: %v", err)
+	}
+	if _, err := os.Stat(pins); err != nil {
+		t.Error("what is pinned was removed")
 	}
 }
 
