@@ -112,6 +112,19 @@ func (e *Exporter) Serve(ctx context.Context) error {
 	return g.Wait()
 }
 
+// Close closes the listeners that Serve has not been given, socket files included.
+func (e *Exporter) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, l := range e.listeners {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // which Serve has done
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Run is Listen and Serve.
 func (e *Exporter) Run(ctx context.Context) error {
 	if err := e.Listen(); err != nil {

@@ -83,7 +83,8 @@ const (
 // startProbes loads and attaches the probes and seeds what exists already, each
 // as a step of the start. One probe refused is a degraded start that the log and
 // the metrics tell of; none attached is an error, and then nothing stays attached.
-func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, error) {
+// When ctx ends, so does the start, after the step that is under way.
+func startProbes(ctx context.Context, o probeOptions, steps *Steps) (*probes, error) {
 	p := &probes{
 		opts: o, attached: time.Now(), canary: stream.NewCanary(canaryLost), drained: make(chan struct{}),
 		timers:   stream.NewTimers(readSyscalls, readProcesses, readTCP, readUDP, readMaps),
@@ -107,7 +108,7 @@ func startProbes(_ context.Context, o probeOptions, steps *Steps) (*probes, erro
 	p.makeGovernor()
 	err := steps.Do("sessions", p.startSessions)
 	if err == nil {
-		err = p.attachAll(steps)
+		err = p.attachAll(ctx, steps)
 	}
 	if err == nil {
 		err = steps.Do("black_box", p.beginBlackBox)
@@ -169,12 +170,12 @@ func (p *probes) loadKernel() (string, error) {
 
 // attachAll attaches every probe that is switched on. Syscalls comes first: tcp
 // hooks into it.
-func (p *probes) attachAll(steps *Steps) error {
+func (p *probes) attachAll(ctx context.Context, steps *Steps) error {
 	on, limits := p.opts.config.Collectors, p.opts.config.Limits
 	wanted, failed := 0, 0
 	var first error
 	try := func(name string, load func() (bpf.ProbeStatus, error)) {
-		if !on[name] {
+		if !on[name] || ctx.Err() != nil {
 			return
 		}
 		wanted++
@@ -225,6 +226,9 @@ func (p *probes) attachAll(steps *Steps) error {
 		made, err := bpf.NewOOM(p.kernel, bpf.OOMOptions{PinDir: p.opts.settings.pinDir})
 		return keep(&p.oom, made, err)
 	})
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if wanted > 0 && failed == wanted {
 		return first
 	}

@@ -77,6 +77,9 @@ func (a *agent) live(ctx context.Context, stderr io.Writer) error {
 	if printErr := a.printSteps(stderr); err == nil {
 		err = printErr
 	}
+	if errors.Is(err, context.Canceled) { // by a signal: a stop like any other
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -153,6 +156,9 @@ func (a *agent) start(ctx context.Context) error {
 		{"gvisor", a.listenGVisor},
 	} {
 		if err := a.steps.Do(step.name, step.do); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
@@ -346,6 +352,9 @@ func waitUntil(deadline context.Context, wait func() error) error {
 // start came to.
 func (a *agent) release() error {
 	var errs []error
+	if a.exporter != nil {
+		errs = append(errs, a.exporter.Close())
+	}
 	if a.introspect != nil {
 		errs = append(errs, closed(a.introspect.Close()))
 	}
