@@ -199,19 +199,3 @@ func waitUntil(t *testing.T, ok func() error) {
 		time.Sleep(100 * time.Millisecond)
 	}
 }
-
-// Stopping is clean: exit code 0, and nothing is left in the run directory.
-func TestStopLeavesNothingBehind(t *testing.T) {
-	a := startAgent(t)
-	a.families(t)
-	if code := a.stop(t); code != 0 {
-		t.Errorf("exit code %d after SIGTERM:\n%s", code, a.log)
-	}
-	if left, _ := os.ReadDir(a.dir); len(left) > 0 {
-		for _, entry := range left {
-			if entry.Name() != "state" {
-				t.Errorf("left behind in the run directory: %s", entry.Name())
-			}
-		}
-	}
-}
