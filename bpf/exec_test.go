@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,10 +19,16 @@ import (
 // of its exec.
 func execOf(t *testing.T, editor *event.Editor, dir string, args ...string) event.Event {
 	t.Helper()
+	return execOfFile(t, editor, "/proc/self/exe", dir, args...)
+}
+
+// execOfFile is execOf with a program of its own, which acts like this one.
+func execOfFile(t *testing.T, editor *event.Editor, file, dir string, args ...string) event.Event {
+	t.Helper()
 	k := newKernel(t, Options{RingBytes: 1 << 20, Editor: editor})
 	_, e := recordProcesses(t, k, ProcessesOptions{})
 	cmd := act("exit", "0")
-	cmd.Args = args
+	cmd.Path, cmd.Args = file, args
 	cmd.Dir = dir
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
@@ -42,11 +50,16 @@ func TestExecCarriesItsTexts(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	ev := execOf(t, nil, dir, "zeroth", "", "two words", "\xff\u00e9", "")
 	for text, want := range map[event.Text]string{
 		event.TextPath: "/proc/self/exe",
 		event.TextArgs: "zeroth\x00\x00two words\x00?\u00e9\x00\x00",
 		event.TextCwd:  dir,
+		event.TextExe:  self,
 	} {
 		if got := string(ev.Text(text)); got != want || ev.Texts[text].Truncated {
 			t.Errorf("text %d is %q, truncated %v, want %q", text, got, ev.Texts[text].Truncated, want)
@@ -160,6 +173,32 @@ func TestWithheldArgumentsNeverArrive(t *testing.T) {
 	}
 	if path := string(ev.Text(event.TextPath)); path != "/proc/self/exe" {
 		t.Errorf("path %q", path)
+	}
+}
+
+// A file that lies in no directory has a name all the same.
+func TestExecOfMemoryFile(t *testing.T) {
+	fd, err := unix.MemfdCreate("in memory", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := os.NewFile(uintptr(fd), "memfd")
+	defer program.Close()
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	if _, err := io.Copy(program, self); err != nil {
+		t.Fatal(err)
+	}
+	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd)
+	ev := execOfFile(t, nil, path, "/", "x")
+	if got, want := string(ev.Text(event.TextExe)), "/memfd:in memory"; got != want || ev.Exec.Links != 0 {
+		t.Errorf("executed %q with %d links, want %q and none", got, ev.Exec.Links, want)
+	}
+	if got := string(ev.Text(event.TextPath)); got != path {
+		t.Errorf("given as %q, want %q", got, path)
 	}
 }
 

@@ -162,7 +162,7 @@ static __always_inline int process_fork(struct bpf_raw_tracepoint_args *ctx, boo
  */
 struct exec_draft {
 	struct exec_event e;
-	char text[PATH_LEN + ARGS_LEN + CWD_LEN];
+	char text[PATH_LEN + ARGS_LEN + 2 * SEEN_LEN];
 	struct path_room room;
 };
 
@@ -204,24 +204,29 @@ static __always_inline __u32 draft_args(struct exec_draft *x, __u32 at, struct t
 	return at + len;
 }
 
-static __always_inline __u32 draft_cwd(struct exec_draft *x, __u32 at, struct task_struct *t)
+/* room_left is what the text must leave of x->text. */
+static __always_inline __u32 draft_seen(struct exec_draft *x, __u32 at, __u32 room_left,
+					enum text which, const struct path *path,
+					struct task_struct *t)
 {
-	struct fs_struct *fs = BPF_CORE_READ(t, fs);
-	__u32 text, len;
+	__u32 text = path_text(&x->room, BPF_CORE_READ(path, dentry), BPF_CORE_READ(path, mnt), t);
+	__u32 len = text & ~TEXT_TRUNCATED;
 
-	text = path_text(&x->room, BPF_CORE_READ(fs, pwd.dentry), BPF_CORE_READ(fs, pwd.mnt), t);
-	len = text & ~TEXT_TRUNCATED;
-	if (at > PATH_LEN + ARGS_LEN || len > CWD_LEN)
+	if (at > sizeof(x->text) - SEEN_LEN - room_left || len > SEEN_LEN) {
+		x->e.text[which] = TEXT_UNREADABLE;
 		return at;
-	bpf_probe_read_kernel(x->text + at, len, x->room.text + CWD_LEN - len);
-	x->e.text[TEXT_CWD] = text;
+	}
+	bpf_probe_read_kernel(x->text + at, len, x->room.text + SEEN_LEN - len);
+	x->e.text[which] = text;
 	return at + len;
 }
 
 static __always_inline void send_exec(struct linux_binprm *bprm)
 {
 	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
-	struct inode *inode = BPF_CORE_READ(bprm, file, f_inode);
+	struct fs_struct *fs = BPF_CORE_READ(t, fs);
+	struct file *file = BPF_CORE_READ(bprm, file);
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	struct exec_draft *x;
 	__u32 zero = 0, len;
 
@@ -239,7 +244,8 @@ static __always_inline void send_exec(struct linux_binprm *bprm)
 	x->e.mode = BPF_CORE_READ(inode, i_mode);
 	len = draft_path(x, BPF_CORE_READ(bprm, filename));
 	len = draft_args(x, len, t);
-	len = draft_cwd(x, len, t);
+	len = draft_seen(x, len, SEEN_LEN, TEXT_CWD, &fs->pwd, t);
+	len = draft_seen(x, len, 0, TEXT_EXE, &file->f_path, t);
 	if (len <= sizeof(x->text))
 		event_send(&x->e.h, sizeof(x->e) + len);
 }

@@ -88,7 +88,7 @@ type processExecDraft struct {
 		Pad   uint16
 		Text  [4]uint16
 	}
-	Text [6144]int8
+	Text [7168]int8
 	Room struct {
 		_    structs.HostLayout
 		Text [1280]int8

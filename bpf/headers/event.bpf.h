@@ -28,10 +28,10 @@ enum point {
 #define COMM_LEN 16
 
 /* Texts, in the order in which they lie in a record, and their bounds: as in internal/event. */
-enum text { TEXT_PATH, TEXT_ARGS, TEXT_CWD, TEXTS = 4 };
+enum text { TEXT_PATH, TEXT_ARGS, TEXT_CWD, TEXT_EXE, TEXTS };
 #define PATH_LEN 1024
 #define ARGS_LEN 4096
-#define CWD_LEN 1024
+#define SEEN_LEN 1024 /* of a path that the kernel knows: TEXT_CWD, TEXT_EXE */
 
 /* In a text's length: there was more of it, or it could not be read. */
 #define TEXT_TRUNCATED 0x8000

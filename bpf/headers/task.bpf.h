@@ -65,7 +65,7 @@ static __always_inline void fill_namespaces(struct namespaces *n, struct task_st
 
 /* Room for a path that is written from its end to its beginning, and for one name more. */
 struct path_room {
-	char text[CWD_LEN + NAME_LEN];
+	char text[SEEN_LEN + NAME_LEN];
 };
 
 static __always_inline struct mount *mount_of(struct vfsmount *mnt)
@@ -74,8 +74,10 @@ static __always_inline struct mount *mount_of(struct vfsmount *mnt)
 }
 
 /*
- * Writes the path of a file as the task sees it, and returns its length, which may be marked as truncated: the beginning is what is missing then.
- * It lies at room->text + CWD_LEN less its length.
+ * Writes the path of a file as the task sees it, and returns its length, which may
+ * be marked as truncated: the beginning is what is missing then. It lies at
+ * room->text + SEEN_LEN less its length. A file that is in no directory, as a
+ * memfd, has its name alone.
  */
 static __always_inline __u32 path_text(struct path_room *room, struct dentry *d,
 				       struct vfsmount *mnt, struct task_struct *t)
@@ -84,14 +86,14 @@ static __always_inline __u32 path_text(struct path_room *room, struct dentry *d,
 	struct dentry *root = BPF_CORE_READ(fs, root.dentry), *parent, *top;
 	struct mount *last = mount_of(BPF_CORE_READ(fs, root.mnt));
 	struct mount *m = mount_of(mnt), *up;
-	__u32 pos = CWD_LEN, len;
+	__u32 pos = SEEN_LEN, len;
 
 	for (int i = 0; i < MAX_PATH_DEPTH; i++) {
 		if (d == root && m == last)
 			goto whole;
 		top = BPF_CORE_READ(m, mnt.mnt_root);
 		parent = BPF_CORE_READ(d, d_parent);
-		if (d == top || d == parent) {
+		if (d == top || (d == parent && i)) {
 			up = BPF_CORE_READ(m, mnt_parent);
 			if (up == m)
 				goto whole; /* outside of the task's root */
@@ -103,16 +105,18 @@ static __always_inline __u32 path_text(struct path_room *room, struct dentry *d,
 		if (pos < len + 1)
 			break;
 		pos -= len + 1;
-		pos &= CWD_LEN - 1;
+		pos &= SEEN_LEN - 1;
 		room->text[pos] = '/';
 		bpf_probe_read_kernel(&room->text[pos + 1], len, BPF_CORE_READ(d, d_name.name));
+		if (d == parent)
+			goto whole;
 		d = parent;
 	}
-	return (CWD_LEN - pos) | TEXT_TRUNCATED;
+	return (SEEN_LEN - pos) | TEXT_TRUNCATED;
 whole:
-	if (pos == CWD_LEN)
+	if (pos == SEEN_LEN)
 		room->text[--pos] = '/';
-	return CWD_LEN - pos;
+	return SEEN_LEN - pos;
 }
 
 #endif

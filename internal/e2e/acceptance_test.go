@@ -144,9 +144,9 @@ func active(want bool) func(shownEndpoint) error {
 }
 
 // Two listeners of a process lead to it, whether it was started through a
-// symbolic link or replaced itself from one of its threads; its path is the same
-// with the endpoint and with the process, and its parent is who started it. When
-// it ends, so do its endpoints.
+// symbolic link or replaced itself from one of its threads; its path is that of
+// the program, the same with the endpoint and with the process, and its parent
+// is who started it. When it ends, so do its endpoints.
 func TestEndpointsLeadToTheirProcess(t *testing.T) {
 	a := startAgent(t)
 	self, err := os.Executable()
@@ -171,6 +171,9 @@ func TestEndpointsLeadToTheirProcess(t *testing.T) {
 				if e.Originator.PID != c.pid || e.Originator.Exe != p.Exe {
 					t.Errorf("port %d is of %+v, the process that opened it is %+v", port, e.Originator, p)
 				}
+			}
+			if p.Exe != self {
+				t.Errorf("the program is %s, want %s", p.Exe, self)
 			}
 			if p.PPID != os.Getpid() || len(p.Lineage) == 0 || p.Lineage[0].PID != os.Getpid() || p.Lineage[0].Exe != self {
 				t.Errorf("the parent of %+v is this test, %d %s", p, os.Getpid(), self)

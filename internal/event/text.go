@@ -15,8 +15,9 @@ const (
 	TextPath Text = iota // process/exec: file name as it was given to execve
 	TextArgs             // process/exec: arguments from the zeroth on, a NUL after each
 	TextCwd              // process/exec: working directory, as the process sees it
+	TextExe              // process/exec: the executed file, as the process sees it: through no link, and never a script
 
-	TextKinds = int(TextCwd) + 1
+	TextKinds = int(TextExe) + 1
 )
 
 // Bounds of the texts, in bytes. The kernel side cuts at the same lengths.
@@ -24,12 +25,13 @@ const (
 	PathLen = 1024
 	ArgsLen = 4096
 	CwdLen  = 1024
+	ExeLen  = 1024
 
-	maxData = PathLen + ArgsLen + CwdLen
+	maxData = PathLen + ArgsLen + CwdLen + ExeLen
 )
 
 // bounds is the longest that each text may be.
-var bounds = [TextKinds]int{TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen}
+var bounds = [TextKinds]int{TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen}
 
 // Span is where a text lies in an event's data, and what is wrong with it.
 type Span struct {
@@ -43,6 +45,15 @@ type Span struct {
 func (e *Event) Text(t Text) []byte {
 	s := e.Texts[t]
 	return e.Data[s.At : s.At+s.Len]
+}
+
+// Executable returns the path of the file that was executed: as the kernel knows
+// it, or where that is not whole as it was given to execve.
+func (e *Event) Executable() []byte {
+	if exe := e.Texts[TextExe]; exe.Len == 0 || exe.Truncated {
+		return e.Text(TextPath)
+	}
+	return e.Text(TextExe)
 }
 
 // Reset makes the event one without content and keeps the room for its texts.

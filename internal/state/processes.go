@@ -124,7 +124,7 @@ func (s *Store) applyExec(ev *event.Event) {
 	s.retext(&sl.rec.group, container)
 	sl.rec.comm, sl.rec.uid, sl.rec.cgroup = ev.Process.Comm, ev.Process.UID, ev.Process.CgroupID
 	s.texts.drop(sl.rec.exe)
-	sl.rec.exe = s.text(ev.Text(event.TextPath))
+	sl.rec.exe = s.text(ev.Executable())
 	s.setArguments(&sl.rec, ev.Text(event.TextArgs))
 }
 
