@@ -42,6 +42,7 @@ var unmoved = map[string]string{
 	"sonde_sensor_cpu_throttled_seconds_total": "a CPU limit",
 	"sonde_sensor_memory_events_total":         "a memory limit",
 	"sonde_sensor_pressure_seconds_total":      "pressure",
+	"sonde_sensor_shed_transitions_total":      "a memory limit that is near",
 	"sonde_sensor_terminations_total":          "an earlier run of the sensor",
 	"sonde_series_limited_total":               "more label sets than a budget",
 	"sonde_state_drift_total":                  "events that were lost",
@@ -56,10 +57,13 @@ var absent = map[string]string{
 	"sonde_sensor_last_termination_timestamp_seconds": "an earlier run of the sensor",
 }
 
-// absentWhere are the families that not every machine has: a cgroup with these
-// controllers, a kernel with pressure information, a count of a map's entries.
+// absentWhere are the families that not every machine has, by the beginning of their
+// names: a cgroup with these controllers, a kernel with pressure information, a count
+// of a map's entries; and those of what is off unless it is asked for.
 var absentWhere = []string{
-	"sonde_bpf_map_entries", "sonde_sensor_memory_", "sonde_sensor_cpu_", "sonde_sensor_pressure_", "sonde_container", "sonde_host_cgroup_visible",
+	"sonde_bpf_map_entries", "sonde_sensor_memory_", "sonde_sensor_shed_", "sonde_sensor_cpu_", "sonde_sensor_pressure_",
+	"sonde_container", "sonde_host_cgroup_visible",
+	"sonde_events_matched_total", "sonde_events_delivered_total", "sonde_session_", "sonde_sink_", "sonde_workload_",
 }
 
 // Every family of the catalogue has a sample, and every counter and histogram moves
