@@ -45,6 +45,7 @@ func newCLI(stdout io.Writer) *cli {
 	c.addLogLevel()
 	c.addProfile()
 	c.addTrace()
+	c.addCleanup()
 	return c
 }
 

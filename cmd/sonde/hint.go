@@ -9,8 +9,9 @@ import (
 	"syscall"
 
 	promprocfs "github.com/prometheus/procfs"
-	"github.com/sonde-ebpf/sonde/bpf"
+	"golang.org/x/sys/unix"
 
+	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
 
@@ -135,6 +136,9 @@ var useful = []struct {
 	{procfs.CapNetAdmin, "CAP_NET_ADMIN", true, "datagrams received without a name"},
 	{procfs.CapSysPtrace, "CAP_SYS_PTRACE", false, "files of other users' processes"},
 	{procfs.CapSysResource, "CAP_SYS_RESOURCE", true, "locked memory on kernels before 5.11"},
+	{unix.CAP_SYSLOG, "CAP_SYSLOG", true, "names of kernel functions in profiles, scope of OOM kills is inferred"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false, "names of functions of other users' programs in profiles"},
+	{procfs.CapSysAdmin, "CAP_SYS_ADMIN", false, "run-time statistics of the sensor's programs"},
 }
 
 // missingCapabilities lists what is needed and not there. If the status file

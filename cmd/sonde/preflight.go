@@ -150,10 +150,14 @@ func (p *preflight) privileges() finding {
 	if err != nil {
 		return warn("", "%v", err)
 	}
+	var missing, lost []string
 	for _, c := range useful {
 		if !caps.Has(c.bit) && (!c.admin || !caps.Has(procfs.CapSysAdmin)) {
-			return warn("grant "+c.name, "%s missing: no %s", c.name, c.lost)
+			missing, lost = append(missing, c.name), append(lost, c.lost)
 		}
+	}
+	if len(missing) > 0 {
+		return warn("grant "+strings.Join(missing, ", "), "%s missing: no %s", strings.Join(missing, ", "), strings.Join(lost, "; no "))
 	}
 	return found("all capabilities needed")
 }

@@ -172,6 +172,9 @@ func (a *agent) start(ctx context.Context) error {
 	if err := errors.Join(p.AddCollectors(a.exporter), a.addOwnCollectors(p)); err != nil {
 		return err
 	}
+	if err := a.steps.Do("privileges", a.dropPrivileges); err != nil {
+		return err
+	}
 	return a.steps.Do("announce", a.announce)
 }
 
@@ -194,7 +197,7 @@ func (a *agent) takeLock() (detail string, err error) {
 }
 
 func (a *agent) makeStateDir() (string, error) {
-	if err := os.MkdirAll(a.settings.stateDir, 0o750); err != nil {
+	if err := os.MkdirAll(a.settings.stateDir, 0o700); err != nil {
 		return "", &exitError{exitState, fmt.Errorf("create state directory: %w", err), "make it writable or choose another --state.dir"}
 	}
 	return a.settings.stateDir, nil

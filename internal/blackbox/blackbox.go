@@ -118,6 +118,9 @@ const (
 	LastCrashFile = "crash-last.log"
 )
 
+// Files are all files that a black box may leave.
+var Files = []string{fileName, fileName + ".new", CrashFile, LastCrashFile}
+
 // Open makes the black box of a run whose files are in dir; nothing is read yet.
 func Open(dir string) *Box {
 	return &Box{path: filepath.Join(dir, fileName), crash: filepath.Join(dir, CrashFile)}

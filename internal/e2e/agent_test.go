@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -95,10 +96,17 @@ func startAgent(t *testing.T, flags ...string) *agent {
 // launch runs the sensor without waiting for anything.
 func launch(t *testing.T, flags ...string) *agent {
 	t.Helper()
-	dir := t.TempDir()
-	pins := fmt.Sprintf("/sys/fs/bpf/sonde-e2e-%d-%s", os.Getpid(), filepath.Base(dir))
-	t.Cleanup(func() { os.RemoveAll(pins) })
+	dir, pins := directories(t)
 	return launchIn(t, "", dir, pins, flags...)
+}
+
+// directories are a sensor's own: for its files, and for what it pins.
+func directories(t *testing.T) (dir, pins string) {
+	t.Helper()
+	dir = t.TempDir()
+	pins = fmt.Sprintf("/sys/fs/bpf/sonde-e2e-%d-%s", os.Getpid(), filepath.Base(dir))
+	t.Cleanup(func() { os.RemoveAll(pins) })
+	return dir, pins
 }
 
 // again runs the sensor once more, in the directories of one that has ended and
@@ -120,9 +128,11 @@ func launchIn(t *testing.T, cgroup, dir, pins string, flags ...string) *agent {
 	}
 	a := &agent{dir: dir, pins: pins, log: &lockedBuffer{}}
 	args := append([]string{
-		"run", "--web.listen-address=127.0.0.1:0", "--run.dir=" + a.dir, "--state.dir=" + filepath.Join(a.dir, "state"),
-		"--bpf.pin-dir=" + a.pins,
+		"run", "--web.listen-address=127.0.0.1:0", "--run.dir=" + a.dir, "--bpf.pin-dir=" + a.pins,
 	}, flags...)
+	if !slices.ContainsFunc(flags, func(flag string) bool { return strings.HasPrefix(flag, "--state.dir=") }) {
+		args = append(args, "--state.dir="+filepath.Join(a.dir, "state"))
+	}
 	a.cmd = exec.Command(path, args...)
 	if cgroup != "" {
 		a.cmd = act(t, "join", append([]string{filepath.Join(cgroup, "cgroup.procs"), path}, args...)...)

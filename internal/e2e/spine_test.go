@@ -22,6 +22,8 @@ var acts = map[string]func() error{
 	"fork-storm":       forkStorm,
 	"join":             join,
 	"eat":              eat,
+	"connections":      manyConnections,
+	"long-args":        longArguments,
 	"nothing":          func() error { return nil },
 	"talk-to-public":   talkToPublic,
 	"listen":           listen,

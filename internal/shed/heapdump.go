@@ -18,7 +18,8 @@ const (
 	DumpEvery = 5 * time.Minute
 )
 
-const dumpPattern = "heap-*.pb.gz"
+// DumpPattern matches the files of heap dumps.
+const DumpPattern = "heap-*.pb.gz"
 
 // errDumpTooLarge ends a dump that is larger than it may be.
 var errDumpTooLarge = fmt.Errorf("heap dump is larger than %d bytes", MaxDumpBytes)
@@ -27,7 +28,7 @@ var errDumpTooLarge = fmt.Errorf("heap dump is larger than %d bytes", MaxDumpByt
 // It returns the path, or "" if the last dump is too young. Nothing of a dump that
 // failed is left.
 func HeapDump(dir string, now time.Time) (path string, err error) {
-	dumps, err := filepath.Glob(filepath.Join(dir, dumpPattern))
+	dumps, err := filepath.Glob(filepath.Join(dir, DumpPattern))
 	if err != nil {
 		return "", fmt.Errorf("list heap dumps: %w", err)
 	}

@@ -1,0 +1,235 @@
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/sonde-ebpf/sonde/internal/testenv"
+)
+
+// manyConnections opens as many loopback connections as its argument says, tells
+// when they are there, and keeps both ends of them until its input ends.
+func manyConnections() error {
+	n, err := strconv.Atoi(os.Args[1])
+	if err != nil {
+		return err
+	}
+	var open []net.Conn
+	for len(open) < 2*n {
+		// one address for few enough that ports do not run out
+		l, err := net.Listen("tcp", fmt.Sprintf("127.1.0.%d:0", 1+len(open)/20_000))
+		if err != nil {
+			return err
+		}
+		for i := 0; i < 10_000 && len(open) < 2*n; i++ {
+			client, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				return err
+			}
+			server, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			open = append(open, client, server)
+		}
+		l.Close()
+	}
+	fmt.Println("open")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until somebody has seen enough
+	runtime.KeepAlive(open)
+	return nil
+}
+
+// longArguments starts processes with arguments of 100 KiB.
+func longArguments() error {
+	long := strings.Repeat("x", 100<<10)
+	for range 50 {
+		cmd := exec.Command("/proc/self/exe", long)
+		cmd.Env = []string{"SONDE_E2E_ACT=nothing"}
+		if err := cmd.Run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const smallLimit = 64 << 20
+
+// The sensor lives in 64 MiB under a load that wants more: no OOM kill, counters
+// exact, nothing of the counting path fails; and when memory is short all the same,
+// it sheds, says so, and takes it back. SONDE_SOAK=1 makes it ten minutes.
+func TestSoakInSmallCgroup(t *testing.T) {
+	connections, until := 2_000, time.Now()
+	if os.Getenv("SONDE_SOAK") == "1" {
+		connections, until = 50_000, time.Now().Add(10*time.Minute)
+	}
+	cgroup := testenv.MemoryCgroup(t, smallLimit)
+	dir, pins := directories(t)
+	a := launchIn(t, cgroup, dir, pins)
+	a.waitReady(t)
+
+	outer := nodeForks(t)
+	before := a.families(t)
+	inner := nodeForks(t)
+	for round := 0; round == 0 || time.Now().Before(until); round++ {
+		a.loadOnce(t, connections)
+	}
+	inner = nodeForks(t) - inner
+	after := a.families(t)
+	outer = nodeForks(t) - outer
+
+	forks := sum(after, "sonde_process_forks_total") - sum(before, "sonde_process_forks_total")
+	if forks < inner || forks > outer {
+		t.Errorf("counted %v forks, the kernel between %v and %v", forks, inner, outer)
+	}
+	if n := sum(after, "sonde_bpf_map_update_failures_total"); n != 0 {
+		t.Errorf("%v entries found no room in a map", n)
+	}
+	opened := sum(after, "sonde_connections_opened_total", "direction=outbound", "peer=loopback", "protocol=tcp") -
+		sum(before, "sonde_connections_opened_total", "direction=outbound", "peer=loopback", "protocol=tcp")
+	if opened < float64(connections) {
+		t.Errorf("counted %v connections of at least %d", opened, connections)
+	}
+	a.notKilled(t)
+	t.Logf("peak %.1f MiB, transitions of shedding: %v", sum(after, "sonde_sensor_memory_peak_bytes")/(1<<20), transitions(after))
+	a.shedsAndTakesBack(t, cgroup)
+	a.notKilled(t)
+}
+
+// loadOnce does everything at once: connections, forks, long arguments, scrapes, queries.
+func (a *agent) loadOnce(t *testing.T, connections int) {
+	t.Helper()
+	var holders []*holder
+	for left := connections; left > 0; left -= holds {
+		holders = append(holders, hold(t, min(left, holds)))
+	}
+	var load sync.WaitGroup
+	for _, name := range []string{"fork-storm", "long-args"} {
+		load.Go(func() {
+			if out, err := act(t, name).Output(); err != nil {
+				t.Errorf("%s: %v\n%s", name, err, out)
+			}
+		})
+	}
+	for _, h := range holders {
+		h.wait(t)
+	}
+	for range 3 {
+		a.families(t)
+		var answer any
+		a.ask(t, "/state/network/connection?detail=true", &answer)
+		a.ask(t, "/state/processes", &answer)
+	}
+	load.Wait()
+	for _, h := range holders {
+		h.release(t)
+	}
+}
+
+// holds is how many connections one process holds: it has two descriptors for each.
+const holds = 4000
+
+// holder is a process that holds connections.
+type holder struct {
+	cmd *exec.Cmd
+	in  io.Closer
+	out *bufio.Reader
+}
+
+// hold begins to open connections.
+func hold(t *testing.T, connections int) *holder {
+	t.Helper()
+	h := &holder{cmd: act(t, "connections", strconv.Itoa(connections))}
+	in, inErr := h.cmd.StdinPipe()
+	out, outErr := h.cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr, h.cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	h.in, h.out = in, bufio.NewReader(out)
+	return h
+}
+
+// wait waits until they are open.
+func (h *holder) wait(t *testing.T) {
+	t.Helper()
+	if line, err := h.out.ReadString('\n'); err != nil {
+		t.Errorf("connections: %q, %v", line, err)
+	}
+}
+
+// release closes them.
+func (h *holder) release(t *testing.T) {
+	t.Helper()
+	h.in.Close()
+	if err := h.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (a *agent) notKilled(t *testing.T) {
+	t.Helper()
+	f := a.families(t)
+	if n := sum(f, "sonde_sensor_memory_events_total", "event=oom_kill"); n != 0 || a.exited() {
+		t.Errorf("%v OOM kills in its cgroup", n)
+	}
+}
+
+// transitions are how often each level was entered.
+func transitions(families map[string]*dto.MetricFamily) map[string]float64 {
+	all := map[string]float64{}
+	for _, m := range families["sonde_sensor_shed_transitions_total"].GetMetric() {
+		all[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+	}
+	return all
+}
+
+// shedsAndTakesBack makes the limit close in on what is used, and go back.
+func (a *agent) shedsAndTakesBack(t *testing.T, cgroup string) {
+	t.Helper()
+	level := func(want func(float64) bool) {
+		t.Helper()
+		waitUntil(t, func() error {
+			if n := sum(a.families(t), "sonde_sensor_shed_level"); !want(n) {
+				return fmt.Errorf("level of shedding is %v", n)
+			}
+			return nil
+		})
+	}
+	level(func(n float64) bool { return n == 0 })
+	var p struct{ Memory struct{ Share float64 } }
+	a.ask(t, "/state/pipeline", &p)
+	setLimit(t, cgroup, int(p.Memory.Share*smallLimit/0.85))
+	level(func(n float64) bool { return n >= 1 })
+	setLimit(t, cgroup, smallLimit)
+	level(func(n float64) bool { return n == 0 })
+	for _, want := range []string{"load is shed", "load is taken back"} {
+		if !strings.Contains(a.log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, a.log)
+		}
+	}
+}
+
+func setLimit(t *testing.T, cgroup string, bytes int) {
+	t.Helper()
+	path := filepath.Join(cgroup, "memory.limit_in_bytes")
+	if _, err := os.Stat(path); err != nil {
+		path = filepath.Join(cgroup, "memory.max")
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(bytes)), 0); err != nil {
+		t.Fatal(err)
+	}
+}
