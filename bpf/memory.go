@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"encoding/binary"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 )
@@ -26,4 +27,9 @@ func addTo(to, from []uint64) {
 	for i, n := range from {
 		to[i] += n
 	}
+}
+
+// bytesOf views a value without pointers as the bytes it is.
+func bytesOf[T any](v *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 }

@@ -27,9 +27,10 @@ type blueprint struct {
 	// tracepoints in the order in which they attach. Every one has two
 	// programs in the object, <tracepoint>_btf and <tracepoint>_raw.
 	tracepoints []string
-	// optional are programs that the object is loaded without where this kernel
-	// does not accept it with them.
+	// optional are programs that the object is loaded without where this kernel does
+	// not accept it with them; without adapts it to that, and may be nil.
 	optional []string
+	without  func(*ebpf.CollectionSpec) error
 	// reuse are maps of an earlier run that take the place of the object's own.
 	reuse map[string]*ebpf.Map
 	// configure sets sizes and constants that depend on the kind of attachment.
@@ -71,11 +72,17 @@ func (k *Kernel) load(b blueprint) (*object, error) {
 	for _, name := range b.optional {
 		delete(b.spec.Programs, name)
 	}
-	if less, e := k.loadWhole(b); e == nil {
-		less.refused = err
-		return less, nil
+	if b.without != nil {
+		if e := b.without(b.spec); e != nil {
+			return nil, e
+		}
 	}
-	return nil, err
+	less, e := k.loadWhole(b)
+	if e != nil {
+		return nil, e
+	}
+	less.refused = err
+	return less, nil
 }
 
 // loadWhole tries the attach kinds in order until the kernel accepts the object.

@@ -37,6 +37,9 @@ const minSurveyed = 1024
 // called also where an error is returned. A kernel without iterators over maps
 // leaves out what nobody holds.
 func (t *TCP) Survey(yield func(SocketRecord)) error {
+	if t.obj.refused != nil {
+		return fmt.Errorf("survey descriptors: %w", t.obj.refused)
+	}
 	s := newSurvey(yield, t.opts)
 	held := link.IterOptions{Program: t.obj.coll.Programs["survey_held"]}
 	if err := eachRecord(held, s.take); err != nil {

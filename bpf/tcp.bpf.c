@@ -17,6 +17,7 @@
 #include "attach.bpf.h"
 #include "event.bpf.h"
 #include "hist.bpf.h"
+#include "listed.bpf.h"
 #include "net.bpf.h"
 #include "workload.bpf.h"
 #include <bpf/bpf_core_read.h>
@@ -328,14 +329,10 @@ static __always_inline __u64 add_delta(__u64 *word, __u64 now, __u64 old, __u64 
 static __always_inline void fill_addresses(struct conn_event *e, struct sock *sk, bool listener)
 {
 	struct address a;
-	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
 
 	e->family = local_address(sk, &a);
 	__builtin_memcpy(e->local, &a, sizeof(a));
-	/* at the end skc_num may have been given back already */
-	if (!port)
-		port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	e->local_port = port;
+	e->local_port = local_port(sk);
 	if (listener) {
 		e->remote_port = 0;
 		__builtin_memset(e->remote, 0, sizeof(e->remote));
@@ -538,6 +535,24 @@ static __always_inline void on_listen(struct sock *sk)
 		emit(POINT_NETWORK_LISTEN, sk, &fresh, 0, 0);
 }
 
+/* The end of a socket that was found in a list. */
+static __always_inline void on_listed_close(struct sock *sk, int old)
+{
+	struct cpu_tcp *c = cpu_counts();
+	struct list_entry *l = unlist(sk, old != TCP_LISTEN);
+	__u32 peer;
+
+	if (!l || !c)
+		return;
+	peer = *(volatile __u8 *)&l->peer;
+	if (old == TCP_LISTEN)
+		ADD(c->listen_closed, 1);
+	else if (peer < PEERS)
+		ADD(c->conns[*(volatile __u8 *)&l->direction & (DIRECTIONS - 1)][peer]
+			    .seeded_closed,
+		    1);
+}
+
 /* A failure without an entry, as in on_established. */
 static __always_inline void on_untracked_close(struct sock *sk, int old)
 {
@@ -548,6 +563,8 @@ static __always_inline void on_untracked_close(struct sock *sk, int old)
 		track(sk, &fresh, BPF_NOEXIST);
 	} else if (old == TCP_SYN_RECV) {
 		count_failed(INBOUND, BPF_CORE_READ(sk, sk_err));
+	} else {
+		on_listed_close(sk, old);
 	}
 }
 
@@ -763,7 +780,7 @@ struct {
 	__type(value, __u8);
 } listening SEC(".maps");
 
-static __always_inline struct port local_port(struct sock *sk)
+static __always_inline struct port port_of(struct sock *sk)
 {
 	struct port p = { .net = (__u64)BPF_CORE_READ(sk, __sk_common.skc_net.net),
 			  .number = BPF_CORE_READ(sk, __sk_common.skc_num) };
@@ -789,7 +806,7 @@ int seed_listeners(struct bpf_iter__task_file *ctx)
 	if (!is_tcp(sk, false) || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
 		return 0;
 	key = (__u64)sk;
-	p = local_port(sk);
+	p = port_of(sk);
 	if (bpf_map_update_elem(&listening, &p, &yes, BPF_ANY))
 		ADD(listening_failures, 1);
 	own(&fresh, task);
@@ -831,7 +848,7 @@ int seed_connections(struct bpf_iter__task_file *ctx)
 	if (!is_tcp(sk, false) || !is_open(sk))
 		return 0;
 	key = (__u64)sk;
-	p = local_port(sk);
+	p = port_of(sk);
 	fresh.direction = bpf_map_lookup_elem(&listening, &p) ? INBOUND : OUTBOUND;
 	family = remote_address(sk, &a);
 	fresh.peer = peer_of(&a, family);

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:generate go tool bpf2go -cc clang-16 -target amd64,arm64 -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type cpu_tcp -type port -type socket_record tcp tcp.bpf.c -- -Iheaders
+//go:generate go tool bpf2go -cc clang-16 -target amd64,arm64 -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type cpu_tcp -type port -type socket_record -type list_key -type list_entry tcp tcp.bpf.c -- -Iheaders
 
 // DefaultMaxSockets bounds the map of TCP sockets that are followed. An entry
 // takes 120 bytes of kernel memory (48 head, 8 key, 48 value, 16 bucket; the
@@ -35,6 +35,9 @@ type TCPOptions struct {
 	// MaxListeners bounds the ports that are known to be listened at where the roles
 	// of older connections are told by them, 0 for DefaultMaxListeners.
 	MaxListeners uint32
+	// Listed lists listening and established sockets where the kernel refuses to
+	// iterate over files; with it they are at least in the gauges. May be nil.
+	Listed SocketList
 }
 
 // TCP counts and times the TCP connections of all network namespaces. It is
@@ -48,6 +51,7 @@ type TCPOptions struct {
 type TCP struct {
 	obj      *object
 	opts     TCPOptions
+	listing  listing // empty where the kernel iterates itself
 	degraded []string
 
 	mu     sync.Mutex // guards what follows
@@ -93,17 +97,30 @@ func makeTCP(k *Kernel, opts TCPOptions) (*TCP, error) {
 	}
 	t := &TCP{opts: opts}
 	programs := append([]string{"connect_exit", "listen_exit", "accept_exit"}, tcpTracepoints...)
-	if t.obj, err = k.load(blueprint{probe: "tcp", spec: spec, tracepoints: programs}); err != nil {
+	b := blueprint{
+		probe: "tcp", spec: spec, tracepoints: programs,
+		optional: []string{"seed_listeners", "seed_connections", "survey_held"},
+		without:  useListing(opts.Listed, opts.MaxSockets),
+	}
+	if t.obj, err = k.load(b); err != nil {
 		return nil, err
 	}
 	if t.counts, err = openCounters[tcpCpuTcp](t.obj, "counts"); err != nil {
 		return nil, err
 	}
+	if t.obj.refused != nil {
+		t.listing = listing{list: opts.Listed, role: byListener}
+		t.degraded = append(t.degraded, t.listing.begin(t.obj))
+	}
 	if err := t.obj.attach(tcpTracepoints...); err != nil {
 		return nil, err
 	}
 	t.hook(k)
-	t.seed()
+	if t.obj.refused == nil {
+		t.seed()
+	} else if err := t.listing.prune(); err != nil {
+		return nil, err
+	}
 	t.openScrape()
 	return t, nil
 }
@@ -204,7 +221,7 @@ func (t *TCP) Read() (TCPStats, error) {
 	}
 	s := TCPStats{
 		Retransmits: t.sum.Retransmits, ResetsSent: t.sum.ResetsSent, ResetsReceived: t.sum.ResetsReceived,
-		Listeners: int64(t.sum.ListenOpened - t.sum.ListenClosed),
+		Listeners: int64(t.sum.ListenOpened + t.listing.endpoints - t.sum.ListenClosed),
 	}
 	for d := range Directions {
 		s.Duration[d] = bucketsNS(t.sum.Duration[d].Slots[:], t.sum.Duration[d].Sum)
@@ -240,7 +257,7 @@ func (t *TCP) conn(d, p int) ConnStat {
 	high.sent = max(high.sent, c.Sent)
 	high.received = max(high.received, c.Received)
 	return ConnStat{
-		Open:   int64(c.Opened + c.Seeded - c.Closed - c.SeededClosed),
+		Open:   int64(c.Opened + c.Seeded + t.listing.conns[d][p] - c.Closed - c.SeededClosed),
 		Opened: c.Opened, Closed: c.Closed,
 		Sent: high.sent, Received: high.received,
 	}

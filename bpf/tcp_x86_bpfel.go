@@ -56,6 +56,31 @@ type tcpLedgerRow struct {
 	Dropped   uint64
 }
 
+type tcpListEntry struct {
+	_         structs.HostLayout
+	N         uint64
+	Direction uint8
+	Peer      uint8
+	Pad       [6]uint8
+}
+
+type tcpListKey struct {
+	_     structs.HostLayout
+	Local struct {
+		_    structs.HostLayout
+		Word [4]uint32
+	}
+	Remote struct {
+		_    structs.HostLayout
+		Word [4]uint32
+	}
+	Net        uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Family     uint8
+	Pad        [7]uint8
+}
+
 type tcpPort struct {
 	_      structs.HostLayout
 	Net    uint64
@@ -144,6 +169,7 @@ const (
 	tcpMapCounts                    = "counts"
 	tcpMapEvents                    = "events"
 	tcpMapLedger                    = "ledger"
+	tcpMapListed                    = "listed"
 	tcpMapListening                 = "listening"
 	tcpMapRingPeak                  = "ring_peak"
 	tcpMapSettings                  = "settings"
@@ -174,10 +200,12 @@ const (
 	tcpProgTcpSendResetRaw          = "tcp_send_reset_raw"
 	tcpVarCookieKey                 = "cookie_key"
 	tcpVarHasRetransmitErr          = "has_retransmit_err"
+	tcpVarListedFailures            = "listed_failures"
 	tcpVarListenHooked              = "listen_hooked"
 	tcpVarListeningFailures         = "listening_failures"
 	tcpVarSocketRecordType          = "socket_record_type"
 	tcpVarSocketsFailures           = "sockets_failures"
+	tcpVarUseListed                 = "use_listed"
 	tcpVarWorkloadV1                = "workload_v1"
 	tcpVarWorkloadsFailures         = "workloads_failures"
 	tcpVarWorkloadsOn               = "workloads_on"
@@ -257,6 +285,7 @@ type tcpMapSpecs struct {
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Ledger    *ebpf.MapSpec `ebpf:"ledger"`
+	Listed    *ebpf.MapSpec `ebpf:"listed"`
 	Listening *ebpf.MapSpec `ebpf:"listening"`
 	RingPeak  *ebpf.MapSpec `ebpf:"ring_peak"`
 	Settings  *ebpf.MapSpec `ebpf:"settings"`
@@ -270,10 +299,12 @@ type tcpMapSpecs struct {
 type tcpVariableSpecs struct {
 	CookieKey         *ebpf.VariableSpec `ebpf:"cookie_key"`
 	HasRetransmitErr  *ebpf.VariableSpec `ebpf:"has_retransmit_err"`
+	ListedFailures    *ebpf.VariableSpec `ebpf:"listed_failures"`
 	ListenHooked      *ebpf.VariableSpec `ebpf:"listen_hooked"`
 	ListeningFailures *ebpf.VariableSpec `ebpf:"listening_failures"`
 	SocketRecordType  *ebpf.VariableSpec `ebpf:"socket_record_type"`
 	SocketsFailures   *ebpf.VariableSpec `ebpf:"sockets_failures"`
+	UseListed         *ebpf.VariableSpec `ebpf:"use_listed"`
 	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
 	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
@@ -302,6 +333,7 @@ type tcpMaps struct {
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Ledger    *ebpf.Map `ebpf:"ledger"`
+	Listed    *ebpf.Map `ebpf:"listed"`
 	Listening *ebpf.Map `ebpf:"listening"`
 	RingPeak  *ebpf.Map `ebpf:"ring_peak"`
 	Settings  *ebpf.Map `ebpf:"settings"`
@@ -314,6 +346,7 @@ func (m *tcpMaps) Close() error {
 		m.Counts,
 		m.Events,
 		m.Ledger,
+		m.Listed,
 		m.Listening,
 		m.RingPeak,
 		m.Settings,
@@ -328,10 +361,12 @@ func (m *tcpMaps) Close() error {
 type tcpVariables struct {
 	CookieKey         *ebpf.Variable `ebpf:"cookie_key"`
 	HasRetransmitErr  *ebpf.Variable `ebpf:"has_retransmit_err"`
+	ListedFailures    *ebpf.Variable `ebpf:"listed_failures"`
 	ListenHooked      *ebpf.Variable `ebpf:"listen_hooked"`
 	ListeningFailures *ebpf.Variable `ebpf:"listening_failures"`
 	SocketRecordType  *ebpf.Variable `ebpf:"socket_record_type"`
 	SocketsFailures   *ebpf.Variable `ebpf:"sockets_failures"`
+	UseListed         *ebpf.Variable `ebpf:"use_listed"`
 	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
 	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`

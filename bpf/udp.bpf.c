@@ -21,6 +21,7 @@
  */
 #include "kernel.h"
 #include "event.bpf.h"
+#include "listed.bpf.h"
 #include "net.bpf.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -49,6 +50,9 @@ __u64 sockets_failures;
 
 /* Endpoints that the sweep has found; user space sets it to 0 before. */
 __u64 endpoints;
+
+/* Endpoints that were on the list, and are no more. */
+__u64 endpoints_unlisted;
 
 /* The iterator over files also enters the flows of connected sockets. */
 bool seed_flows;
@@ -325,6 +329,12 @@ static __always_inline void note_endpoint(struct entry *s, struct sock *sk)
 	s->endpoint = true;
 }
 
+static __always_inline void unlist_endpoint(struct sock *sk)
+{
+	if (unlist(sk, false))
+		__sync_fetch_and_add(&endpoints_unlisted, 1);
+}
+
 /*
  * Enters a socket that may be there already. owner is NULL where nobody can tell
  * whose it is; the kernel's own sockets are nobody's.
@@ -336,8 +346,10 @@ static __noinline void enter(struct sock *sk, __u64 cookie, struct task_struct *
 
 	if (owner && !BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock))
 		own(&fresh, owner);
-	if (is_endpoint(sk))
+	if (is_endpoint(sk)) {
 		note_endpoint(&fresh, sk);
+		unlist_endpoint(sk);
+	}
 	err = bpf_map_update_elem(&sockets, &cookie, &fresh, BPF_NOEXIST);
 	if (err) {
 		if (err != -EEXIST)
@@ -385,6 +397,21 @@ static __always_inline void hold(struct flow *f, struct entry *s)
 	f->flags |= HELD;
 }
 
+/* The flow of a socket that was on the list begins with it, and not with its next datagram. */
+static __always_inline void unlist_flow(struct bpf_sock *ctx, struct flow *f)
+{
+	struct list_entry *l;
+
+	if (!use_listed || !ctx)
+		return;
+	l = unlist(sock_of(ctx), true);
+	if (!l)
+		return;
+	f->direction = l->direction;
+	f->opened_ns = 0;
+	f->flags |= SEEDED;
+}
+
 /* Two CPUs may meet the same first datagrams: the one that gets in has opened it. */
 static __always_inline struct flow_counters *enter_flow(struct flow_key *key, struct flow *fresh)
 {
@@ -415,8 +442,9 @@ static __noinline int open_flow(struct __sk_buff *skb, struct flow_key *key, boo
 		fresh.local = local.peer;
 		fresh.local_port = bpf_ntohs(local.port);
 	}
+	unlist_flow(skb->sk, &fresh);
 	n = enter_flow(key, &fresh);
-	if (!n)
+	if (!n || fresh.flags & SEEDED)
 		return 0;
 	__sync_fetch_and_add(&n->opened, 1);
 	emit_flow(out ? POINT_NETWORK_CONNECT : POINT_NETWORK_ACCEPT, key, &fresh);
@@ -481,11 +509,35 @@ int udp_bind6(struct bpf_sock *ctx)
 	return bound(ctx);
 }
 
+/* A socket ends that was on the list, and was never used since. */
+static __always_inline void release_listed(struct sock *sk)
+{
+	struct flow_counters *n;
+	struct list_entry *l;
+
+	if (is_endpoint(sk)) {
+		unlist_endpoint(sk);
+		return;
+	}
+	l = unlist(sk, true);
+	if (!l)
+		return;
+	n = flow_counters(l->direction, l->peer);
+	if (n)
+		__sync_fetch_and_add(&n->seeded_closed, 1);
+}
+
 SEC("cgroup/sock_release")
 int udp_release(struct bpf_sock *ctx)
 {
-	if (ctx->protocol == IPPROTO_UDP)
-		leave(bpf_get_socket_cookie(ctx));
+	__u64 cookie;
+
+	if (ctx->protocol != IPPROTO_UDP)
+		return ALLOW;
+	cookie = bpf_get_socket_cookie(ctx);
+	if (use_listed && !bpf_map_lookup_elem(&sockets, &cookie))
+		release_listed(sock_of(ctx));
+	leave(cookie);
 	return ALLOW;
 }
 

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ type UDPOptions struct {
 	MaxFlows uint32
 	// MaxSockets is the size of the map of sockets, 0 for DefaultMaxUDPSockets.
 	MaxSockets uint32
+	// Listed lists bound and connected sockets where the kernel refuses to iterate
+	// over files; with it they are at least in the gauges. May be nil.
+	Listed SocketList
 	// CgroupPath is where the root of cgroup v2 is mounted; "" looks for it.
 	CgroupPath string
 	// Idle closes flows without a datagram, 0 for DefaultFlowIdle.
@@ -59,6 +63,7 @@ type UDPOptions struct {
 // a send that failed is found by the next survey.
 type UDP struct {
 	obj      *object
+	listing  listing // empty where the kernel iterates itself
 	degraded []string
 
 	mu     sync.Mutex // guards what follows
@@ -83,12 +88,16 @@ func makeUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
 			return nil, err
 		}
 	}
+	opts.MaxFlows = cmp.Or(opts.MaxFlows, DefaultMaxFlows)
+	opts.MaxSockets = cmp.Or(opts.MaxSockets, DefaultMaxUDPSockets)
+	opts.Idle = cmp.Or(opts.Idle, DefaultFlowIdle)
 	spec, err := udpSpec(opts)
 	if err != nil {
 		return nil, err
 	}
 	u := &UDP{sweeps: map[string]*link.Iter{}}
-	if u.obj, err = k.load(blueprint{probe: "udp", spec: spec, optional: []string{"seed"}}); err != nil {
+	b := blueprint{probe: "udp", spec: spec, optional: []string{"seed"}, without: useListing(opts.Listed, opts.MaxSockets)}
+	if u.obj, err = k.load(b); err != nil {
 		return nil, err
 	}
 	if u.counts, err = openCounters[udpCpuUdp](u.obj, "counts"); err != nil {
@@ -97,7 +106,14 @@ func makeUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
 	if err := u.openSweeps(); err != nil {
 		return nil, err
 	}
-	return u, u.attach(root)
+	if u.obj.refused != nil {
+		u.listing = listing{list: opts.Listed, role: byPorts}
+		u.degraded = append(u.degraded, u.listing.begin(u.obj))
+	}
+	if err := u.attach(root); err != nil {
+		return nil, err
+	}
+	return u, u.listing.prune()
 }
 
 func udpSpec(opts UDPOptions) (*ebpf.CollectionSpec, error) {
@@ -107,15 +123,6 @@ func udpSpec(opts UDPOptions) (*ebpf.CollectionSpec, error) {
 	}
 	if err := sizeCounters(spec, "counts"); err != nil {
 		return nil, err
-	}
-	if opts.MaxFlows == 0 {
-		opts.MaxFlows = DefaultMaxFlows
-	}
-	if opts.MaxSockets == 0 {
-		opts.MaxSockets = DefaultMaxUDPSockets
-	}
-	if opts.Idle == 0 {
-		opts.Idle = DefaultFlowIdle
 	}
 	spec.Maps["flows"].MaxEntries = opts.MaxFlows
 	spec.Maps["sockets"].MaxEntries = opts.MaxSockets
@@ -156,7 +163,7 @@ func (u *UDP) attach(root string) error {
 		{"udp_egress", ebpf.AttachCGroupInetEgress, ""},
 	}
 	for _, p := range programs {
-		if p.name == "udp_ingress" {
+		if p.name == "udp_ingress" && u.obj.refused == nil {
 			u.seed()
 		}
 		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: p.at, Program: u.obj.coll.Programs[p.name]})
@@ -188,14 +195,10 @@ func (u *UDP) seed() {
 // iterate enters the sockets that tasks hold and that are not known, and with flows
 // also the flows of those that are connected.
 func (u *UDP) iterate(flows bool) error {
-	prog := u.obj.coll.Programs["seed"]
-	if prog == nil {
-		return u.obj.refused
-	}
 	if err := u.obj.coll.Variables["seed_flows"].Set(flows); err != nil {
 		return fmt.Errorf("set seed_flows: %w", err)
 	}
-	if err := runIterator(prog); err != nil {
+	if err := runIterator(u.obj.coll.Programs["seed"]); err != nil {
 		return fmt.Errorf("iterate files: %w", err)
 	}
 	return nil
@@ -304,13 +307,18 @@ func (u *UDP) Read() (UDPStats, error) {
 		for p := range Peers {
 			f := &sum.Flows[d][p]
 			s.Flows[d][p] = ConnStat{
-				Open:   int64(f.Opened + f.Seeded - f.Closed - f.SeededClosed),
+				Open:   int64(f.Opened + f.Seeded + u.listing.conns[d][p] - f.Closed - f.SeededClosed),
 				Opened: f.Opened, Closed: f.Closed,
 			}
 		}
 	}
+	var unlisted uint64
 	if err := u.obj.coll.Variables["endpoints"].Get(&s.Endpoints); err != nil {
 		return UDPStats{}, fmt.Errorf("read endpoints: %w", err)
 	}
+	if err := u.obj.coll.Variables["endpoints_unlisted"].Get(&unlisted); err != nil {
+		return UDPStats{}, fmt.Errorf("read endpoints_unlisted: %w", err)
+	}
+	s.Endpoints += u.listing.endpoints - unlisted
 	return s, nil
 }

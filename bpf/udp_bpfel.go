@@ -72,6 +72,25 @@ type udpLedgerRow struct {
 	Dropped   uint64
 }
 
+type udpListEntry struct {
+	_         structs.HostLayout
+	N         uint64
+	Direction uint8
+	Peer      uint8
+	Pad       [6]uint8
+}
+
+type udpListKey struct {
+	_          structs.HostLayout
+	Local      udpAddress
+	Remote     udpAddress
+	Net        uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Family     uint8
+	Pad        [7]uint8
+}
+
 type udpSettingsPage struct {
 	_           structs.HostLayout
 	Points      uint64
@@ -83,26 +102,30 @@ type udpSettingsPage struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	udpMapCounts          = "counts"
-	udpMapEvents          = "events"
-	udpMapFlows           = "flows"
-	udpMapLedger          = "ledger"
-	udpMapRingPeak        = "ring_peak"
-	udpMapSettings        = "settings"
-	udpMapSockets         = "sockets"
-	udpProgSeed           = "seed"
-	udpProgSweepFlows     = "sweep_flows"
-	udpProgSweepSockets   = "sweep_sockets"
-	udpProgUdpBind4       = "udp_bind4"
-	udpProgUdpBind6       = "udp_bind6"
-	udpProgUdpEgress      = "udp_egress"
-	udpProgUdpIngress     = "udp_ingress"
-	udpProgUdpRelease     = "udp_release"
-	udpVarEndpoints       = "endpoints"
-	udpVarFlowsFailures   = "flows_failures"
-	udpVarIdleNs          = "idle_ns"
-	udpVarSeedFlows       = "seed_flows"
-	udpVarSocketsFailures = "sockets_failures"
+	udpMapCounts            = "counts"
+	udpMapEvents            = "events"
+	udpMapFlows             = "flows"
+	udpMapLedger            = "ledger"
+	udpMapListed            = "listed"
+	udpMapRingPeak          = "ring_peak"
+	udpMapSettings          = "settings"
+	udpMapSockets           = "sockets"
+	udpProgSeed             = "seed"
+	udpProgSweepFlows       = "sweep_flows"
+	udpProgSweepSockets     = "sweep_sockets"
+	udpProgUdpBind4         = "udp_bind4"
+	udpProgUdpBind6         = "udp_bind6"
+	udpProgUdpEgress        = "udp_egress"
+	udpProgUdpIngress       = "udp_ingress"
+	udpProgUdpRelease       = "udp_release"
+	udpVarEndpoints         = "endpoints"
+	udpVarEndpointsUnlisted = "endpoints_unlisted"
+	udpVarFlowsFailures     = "flows_failures"
+	udpVarIdleNs            = "idle_ns"
+	udpVarListedFailures    = "listed_failures"
+	udpVarSeedFlows         = "seed_flows"
+	udpVarSocketsFailures   = "sockets_failures"
+	udpVarUseListed         = "use_listed"
 )
 
 // loadUdp returns the embedded CollectionSpec for udp.
@@ -165,6 +188,7 @@ type udpMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Flows    *ebpf.MapSpec `ebpf:"flows"`
 	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
+	Listed   *ebpf.MapSpec `ebpf:"listed"`
 	RingPeak *ebpf.MapSpec `ebpf:"ring_peak"`
 	Settings *ebpf.MapSpec `ebpf:"settings"`
 	Sockets  *ebpf.MapSpec `ebpf:"sockets"`
@@ -174,11 +198,14 @@ type udpMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type udpVariableSpecs struct {
-	Endpoints       *ebpf.VariableSpec `ebpf:"endpoints"`
-	FlowsFailures   *ebpf.VariableSpec `ebpf:"flows_failures"`
-	IdleNs          *ebpf.VariableSpec `ebpf:"idle_ns"`
-	SeedFlows       *ebpf.VariableSpec `ebpf:"seed_flows"`
-	SocketsFailures *ebpf.VariableSpec `ebpf:"sockets_failures"`
+	Endpoints         *ebpf.VariableSpec `ebpf:"endpoints"`
+	EndpointsUnlisted *ebpf.VariableSpec `ebpf:"endpoints_unlisted"`
+	FlowsFailures     *ebpf.VariableSpec `ebpf:"flows_failures"`
+	IdleNs            *ebpf.VariableSpec `ebpf:"idle_ns"`
+	ListedFailures    *ebpf.VariableSpec `ebpf:"listed_failures"`
+	SeedFlows         *ebpf.VariableSpec `ebpf:"seed_flows"`
+	SocketsFailures   *ebpf.VariableSpec `ebpf:"sockets_failures"`
+	UseListed         *ebpf.VariableSpec `ebpf:"use_listed"`
 }
 
 // udpObjects contains all objects after they have been loaded into the kernel.
@@ -205,6 +232,7 @@ type udpMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Flows    *ebpf.Map `ebpf:"flows"`
 	Ledger   *ebpf.Map `ebpf:"ledger"`
+	Listed   *ebpf.Map `ebpf:"listed"`
 	RingPeak *ebpf.Map `ebpf:"ring_peak"`
 	Settings *ebpf.Map `ebpf:"settings"`
 	Sockets  *ebpf.Map `ebpf:"sockets"`
@@ -216,6 +244,7 @@ func (m *udpMaps) Close() error {
 		m.Events,
 		m.Flows,
 		m.Ledger,
+		m.Listed,
 		m.RingPeak,
 		m.Settings,
 		m.Sockets,
@@ -226,11 +255,14 @@ func (m *udpMaps) Close() error {
 //
 // It can be passed to loadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type udpVariables struct {
-	Endpoints       *ebpf.Variable `ebpf:"endpoints"`
-	FlowsFailures   *ebpf.Variable `ebpf:"flows_failures"`
-	IdleNs          *ebpf.Variable `ebpf:"idle_ns"`
-	SeedFlows       *ebpf.Variable `ebpf:"seed_flows"`
-	SocketsFailures *ebpf.Variable `ebpf:"sockets_failures"`
+	Endpoints         *ebpf.Variable `ebpf:"endpoints"`
+	EndpointsUnlisted *ebpf.Variable `ebpf:"endpoints_unlisted"`
+	FlowsFailures     *ebpf.Variable `ebpf:"flows_failures"`
+	IdleNs            *ebpf.Variable `ebpf:"idle_ns"`
+	ListedFailures    *ebpf.Variable `ebpf:"listed_failures"`
+	SeedFlows         *ebpf.Variable `ebpf:"seed_flows"`
+	SocketsFailures   *ebpf.Variable `ebpf:"sockets_failures"`
+	UseListed         *ebpf.Variable `ebpf:"use_listed"`
 }
 
 // udpPrograms contains all programs after they have been loaded into the kernel.

@@ -152,7 +152,7 @@ func TestUDPSeedsWhatIsThere(t *testing.T) {
 	defer unix.Close(outside)
 	must(t, "bind", unix.Bind(outside, at("127.0.0.1", 0)))
 	privateNet(t)
-	const n, service = 10, 53
+	const n, service = 10, 907
 	var clients, servers []int
 	for i := range n {
 		client, server := udpSocket(t, unix.AF_INET), udpSocket(t, unix.AF_INET)
@@ -188,6 +188,41 @@ func TestUDPSeedsWhatIsThere(t *testing.T) {
 	}
 }
 
+// The kernel side guesses who serves as everybody else does.
+func TestUDPSeededRoles(t *testing.T) {
+	privateNet(t)
+	type pair struct{ local, remote uint16 }
+	var wanted []pair
+	for _, edge := range []uint16{1024, 1025, 5001, 32768, 49152} {
+		for _, other := range []uint16{53, 1024, 3000, 6000, 40000, 60000} {
+			wanted = append(wanted, pair{edge - 1, other}, pair{edge, other})
+		}
+	}
+	var sockets []int
+	for i, p := range wanted {
+		fd := udpSocket(t, unix.AF_INET)
+		must(t, "bind", unix.Bind(fd, at(netip.AddrFrom4([4]byte{10, 77, 0, byte(i)}).String(), p.local)))
+		must(t, "connect", unix.Connect(fd, at("10.1.2.3", p.remote)))
+		sockets = append(sockets, fd)
+	}
+	defer closeAll(sockets...)
+	u, _ := newUDP(t, UDPOptions{})
+	found := 0
+	must(t, "survey", u.Survey(func(r SocketRecord) {
+		c := r.Conn
+		if r.Listen || c.Local[0] != 10 || c.Local[1] != 77 {
+			return
+		}
+		found++
+		if want := event.GuessInbound(c.LocalPort, c.RemotePort); c.Inbound != want {
+			t.Errorf("local port %d, remote %d: inbound %v, want %v", c.LocalPort, c.RemotePort, c.Inbound, want)
+		}
+	}))
+	if found != len(wanted) {
+		t.Errorf("%d flows, want %d", found, len(wanted))
+	}
+}
+
 // A seeded flow is closed when it is idle like any other, and is counted nowhere then.
 func TestUDPSeededFlowsIdle(t *testing.T) {
 	privateNet(t)
@@ -219,7 +254,7 @@ func TestUDPWithoutIterators(t *testing.T) {
 	k := newKernel(t, Options{RingBytes: 1 << 20, refuseIterators: true})
 	u, err := NewUDP(k, UDPOptions{})
 	must(t, "new udp probe", err)
-	if s := u.Status(); !s.Attached || !strings.Contains(s.Reason, "sockets are only known from their first bind or datagram") {
+	if s := u.Status(); !s.Attached || !strings.Contains(s.Reason, "sockets are only known from their start") {
 		t.Errorf("%+v", s)
 	}
 	privateNet(t)

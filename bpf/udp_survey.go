@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 
@@ -68,7 +67,7 @@ func (u *UDP) lookAtAll() error {
 }
 
 // inMemory is an address as it lies in memory, in network order.
-func inMemory(a udpAddress) [16]byte { return *(*[16]byte)(unsafe.Pointer(&a.Word)) }
+func inMemory(a udpAddress) [16]byte { return [16]byte(bytesOf(&a)) }
 
 // entriesAtATime is how many entries of a map are copied by one system call.
 const entriesAtATime = 1024

@@ -90,6 +90,14 @@ static __always_inline __u8 local_address(struct sock *sk, struct address *a)
 	return unmap(a);
 }
 
+/* In host order. At the end of a socket skc_num may have been given back already. */
+static __always_inline __u16 local_port(struct sock *sk)
+{
+	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+
+	return port ? port : bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+}
+
 /*
  * The socket behind a file, NULL where the file is none. An MPTCP socket stands
  * for its first subflow, which is the TCP connection.

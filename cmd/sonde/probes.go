@@ -208,12 +208,12 @@ func (p *probes) attachAll(ctx context.Context, steps *Steps) error {
 		return keep(&p.processes, made, err)
 	})
 	try("tcp", func() (bpf.ProbeStatus, error) {
-		made, err := bpf.NewTCP(p.kernel, bpf.TCPOptions{MaxSockets: uint32(limits.Connections), MaxListeners: uint32(limits.Endpoints)})
+		made, err := bpf.NewTCP(p.kernel, bpf.TCPOptions{MaxSockets: uint32(limits.Connections), MaxListeners: uint32(limits.Endpoints), Listed: p.opts.machine.listedTCP})
 		return keep(&p.tcp, made, err)
 	})
 	try("udp", func() (bpf.ProbeStatus, error) {
 		made, err := bpf.NewUDP(p.kernel, bpf.UDPOptions{
-			MaxFlows: uint32(limits.Flows), MaxSockets: uint32(limits.UDPSockets),
+			MaxFlows: uint32(limits.Flows), MaxSockets: uint32(limits.UDPSockets), Listed: p.opts.machine.listedUDP,
 			CgroupPath: p.opts.machine.cgroupV2(p.opts.settings.cgroupFS),
 		})
 		return keep(&p.udp, made, err)

@@ -163,23 +163,3 @@ func address(f event.Family, raw *[16]byte) netip.Addr {
 	}
 	return netip.AddrFrom16(*raw).Unmap()
 }
-
-// GuessInbound says which side of a connection serves, where nobody saw it begin:
-// the one with the port that looks less like one that the kernel gave out.
-func GuessInbound(local, remote uint16) bool { return ephemeral(local) < ephemeral(remote) }
-
-// ephemeral scores how much a port looks like one of those that kernels give out:
-// the ranges of IANA, of Linux, and of systems older than both.
-func ephemeral(port uint16) int {
-	switch {
-	case port >= 49152:
-		return 4
-	case port >= 32768:
-		return 3
-	case port >= 1025 && port <= 5000:
-		return 2
-	case port == 1024:
-		return 1
-	}
-	return 0
-}

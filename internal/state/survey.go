@@ -104,7 +104,7 @@ func (v *Survey) Socket(k Socket) {
 	s := v.s
 	container := s.containers.ContainerOf(&k.Owner, false)
 	if k.RoleUnknown {
-		k.Conn.Inbound = GuessInbound(k.Conn.LocalPort, k.Conn.RemotePort)
+		k.Conn.Inbound = event.GuessInbound(k.Conn.LocalPort, k.Conn.RemotePort)
 	}
 	ev := event.Event{TimeNS: v.beganNS, Process: k.Owner, Conn: k.Conn}
 	s.mu.Lock()
