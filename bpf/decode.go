@@ -39,7 +39,7 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 			Credentials: credentials(&e.Cred), Namespaces: namespaces(&e.Ns),
 			Inode: e.Inode, Links: e.Links, Mode: e.Mode,
 		}
-		return decodeTexts(raw[unsafe.Sizeof(*e):], e.Text[:event.TextKinds], ev, ed)
+		return decodeTexts(raw[unsafe.Sizeof(*e):], e.Text[:event.KernelTexts], ev, ed)
 	case event.ProcessFork:
 		e, ok := view[kernelForkEvent](raw)
 		if ok {

@@ -27,6 +27,9 @@ var (
 	gvisorMalformed = declared.Counter("gvisor_malformed_total",
 		"Datagrams from sandboxes that were not understood.",
 		metric.Enum("reason", gvisor.MalformedReasons()...))
+	gvisorEvents = declared.Counter("gvisor_events_total",
+		"Events that messages of sandboxes told of, and sessions were offered.",
+		metric.Enum("point", gvisor.EventPoints()...))
 	gvisorRejected = declared.Counter("gvisor_rejected_total",
 		"Peers that were not listened to, by what became of their handshake.",
 		metric.Enum("reason", gvisor.RejectedReasons()...))
@@ -60,7 +63,7 @@ func (c *GVisor) Collect(context.Context) ([]prometheus.Metric, error) {
 	for _, labelled := range []struct {
 		family *metric.Counter
 		counts map[string]uint64
-	}{{gvisorMessages, s.Messages}, {gvisorMalformed, s.Malformed}, {gvisorRejected, s.Rejected}} {
+	}{{gvisorMessages, s.Messages}, {gvisorEvents, s.Events}, {gvisorMalformed, s.Malformed}, {gvisorRejected, s.Rejected}} {
 		for _, value := range slices.Sorted(maps.Keys(labelled.counts)) {
 			all = append(all, labelled.family.WithCreated(float64(labelled.counts[value]), c.created, value))
 		}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sonde-ebpf/sonde/collectors"
 	"github.com/sonde-ebpf/sonde/internal/gvisor"
@@ -25,7 +28,11 @@ func (a *agent) listenGVisor() (string, error) {
 	if err != nil { // sandboxes are worth more than the names of those lost
 		log.Warn("sandboxes of the run before are not known", "err", err)
 	}
-	receiver := gvisor.New(gvisor.Options{Endpoint: endpoint, Logger: log, Roster: roster, Proc: a.settings.procFS})
+	p := a.probes.Load()
+	receiver := gvisor.New(gvisor.Options{
+		Endpoint: endpoint, Logger: log, Roster: roster, Proc: a.settings.procFS,
+		Publish: p.sessions.Publish, Editor: &p.editor, Boot: p.model.clock.Now,
+	})
 	if err := receiver.Listen(); err != nil {
 		hint := ""
 		if errors.Is(err, gvisor.ErrTaken) {
@@ -35,6 +42,21 @@ func (a *agent) listenGVisor() (string, error) {
 	}
 	a.gvisor = receiver
 	return endpoint, a.exporter.Add("gvisor", collectors.NewGVisor(receiver, time.Now()))
+}
+
+// receiveSandboxes begins to receive, if it is wanted, and goes on until ctx ends.
+// The channel is closed when what sandboxes had sent by then has been published.
+func (a *agent) receiveSandboxes(ctx context.Context, g *errgroup.Group) <-chan struct{} {
+	received := make(chan struct{})
+	if a.gvisor == nil {
+		close(received)
+		return received
+	}
+	g.Go(func() error {
+		defer close(received)
+		return a.gvisor.Run(ctx)
+	})
+	return received
 }
 
 // gvisorState is the receiver as introspection shows it, nil where it is off.

@@ -153,7 +153,6 @@ func (a *agent) start(ctx context.Context) error {
 		{"memory", a.fitMemory},
 		{"listen", a.listen},
 		{"introspect", a.listenIntrospection},
-		{"gvisor", a.listenGVisor},
 	} {
 		if err := a.steps.Do(step.name, step.do); err != nil {
 			return err
@@ -170,6 +169,9 @@ func (a *agent) start(ctx context.Context) error {
 	a.store.Follow(config.Applier{Name: "events", Apply: p.follow})
 	a.store.Follow(config.Applier{Name: "state", Apply: p.model.follow})
 	if err := errors.Join(p.AddCollectors(a.exporter), a.addOwnCollectors(p)); err != nil {
+		return err
+	}
+	if err := a.steps.Do("gvisor", a.listenGVisor); err != nil {
 		return err
 	}
 	if err := a.steps.Do("privileges", a.dropPrivileges); err != nil {
@@ -292,9 +294,7 @@ func (a *agent) serve(ctx context.Context, signals *signals) error {
 	if a.pusher != nil {
 		g.Go(func() error { return a.pusher.Run(outlive) })
 	}
-	if a.gvisor != nil {
-		g.Go(func() error { return a.gvisor.Run(work) })
-	}
+	received := a.receiveSandboxes(work, g)
 	g.Go(func() error { return a.reload(work, signals.hangup) })
 	g.Go(func() error { return a.supervisor.watchdog(outlive, a.vitals.eventPath) })
 	a.supervisor.ready(fmt.Sprintf("serving on %v", a.exporter.Addresses()))
@@ -305,6 +305,10 @@ func (a *agent) serve(ctx context.Context, signals *signals) error {
 	a.log.Info("stopping", "timeout", a.settings.stopTimeout.String())
 	deadline, done := context.WithTimeout(context.WithoutCancel(ctx), a.settings.stopTimeout)
 	defer done()
+	select { // first: what sandboxes have sent is for the sessions that Stop ends
+	case <-received:
+	case <-deadline.Done():
+	}
 	stopErr := probes.Stop(deadline)
 	probes.logPins(a.log)
 	endHTTP()

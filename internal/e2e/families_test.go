@@ -31,6 +31,7 @@ var unmoved = map[string]string{
 	"sonde_event_clock_anomalies_total":        "a clock that jumps",
 	"sonde_events_dropped_total":               "a reader that is too slow: TestStoppedReaderLosesEventsNotCounts",
 	"sonde_gvisor_dropped_total":               "a sandbox",
+	"sonde_gvisor_events_total":                "a sandbox",
 	"sonde_gvisor_malformed_total":             "a sandbox",
 	"sonde_gvisor_messages_total":              "a sandbox",
 	"sonde_gvisor_rejected_total":              "a sandbox",

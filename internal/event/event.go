@@ -65,6 +65,7 @@ type Process struct {
 // too: whoever keeps one calls Clone or CopyTo, and never keeps a pointer.
 type Event struct {
 	Point   Point
+	Source  Source
 	CPU     uint16
 	Seq     uint64 // canary: its number
 	TimeNS  uint64 // CLOCK_BOOTTIME

@@ -17,7 +17,10 @@ const (
 	TextCwd              // process/exec: working directory, as the process sees it
 	TextExe              // process/exec: the executed file, as the process sees it: through no link, and never a script
 
-	TextKinds = int(TextExe) + 1
+	TextContainer // id of the container, where the source of the event says it
+
+	KernelTexts = int(TextExe) + 1 // those of the kernel side
+	TextKinds   = int(TextContainer) + 1
 )
 
 // Bounds of the texts, in bytes. The kernel side cuts at the same lengths.
@@ -27,11 +30,13 @@ const (
 	CwdLen  = 1024
 	ExeLen  = 1024
 
-	maxData = PathLen + ArgsLen + CwdLen + ExeLen
+	ContainerLen = 256 // not of the kernel side
+
+	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen
 )
 
 // bounds is the longest that each text may be.
-var bounds = [TextKinds]int{TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen}
+var bounds = [TextKinds]int{TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen, TextContainer: ContainerLen}
 
 // Span is where a text lies in an event's data, and what is wrong with it.
 type Span struct {

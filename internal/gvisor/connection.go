@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/gvisor/wire"
 )
 
@@ -32,13 +33,15 @@ type Connection struct {
 	last      atomic.Int64 // when the last message came, Unix nanoseconds; 0 for never
 	ledger    ledger
 
+	translator translator // of the goroutine that receives
+
 	mu      sync.Mutex
 	sandbox string // "" while it is not known
 }
 
 // newConnection looks at once who connected: runsc ends soon.
-func newConnection(conn *net.UnixConn, proc fs.FS) *Connection {
-	c := &Connection{conn: conn, since: time.Now()}
+func newConnection(conn *net.UnixConn, proc fs.FS, editor *event.Editor) *Connection {
+	c := &Connection{conn: conn, since: time.Now(), translator: translator{editor: editor}}
 	c.peer, c.sandbox = peerOf(conn, proc)
 	return c
 }
@@ -192,10 +195,11 @@ func hungUp(fd int) bool {
 	return err != nil || n > 0
 }
 
-// message counts one datagram and hands on what is in it.
+// message counts one datagram and publishes the event that it tells of.
 func (r *Receiver) message(c *Connection, space *workspace, n int, truncated bool) {
+	now := time.Now().UnixNano()
 	c.messages.Add(1)
-	c.last.Store(time.Now().UnixNano())
+	c.last.Store(now)
 	if truncated { // nor is its header believed
 		r.fault(c, MalformedOversize)
 		return
@@ -210,8 +214,9 @@ func (r *Receiver) message(c *Connection, space *workspace, n int, truncated boo
 	case err == nil:
 		r.messages[h.Type].Add(1)
 		r.name(c, m)
-		if r.opts.Handle != nil {
-			r.opts.Handle(c, m)
+		if c.translator.event(m, clocks{wall: now, boot: r.opts.Boot()}, &space.event) {
+			r.events[space.event.Point].Add(1)
+			r.opts.Publish(&space.event)
 		}
 	case errors.Is(err, wire.ErrType):
 		r.messages[wire.TypeUnknown].Add(1)

@@ -3,6 +3,7 @@ package gvisor
 import (
 	"sync/atomic"
 
+	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/gvisor/wire"
 )
 
@@ -46,6 +47,7 @@ type counters struct {
 	messages  [wire.Types]atomic.Uint64
 	malformed [malformedReasons]atomic.Uint64
 	rejected  [rejectedReasons]atomic.Uint64
+	events    [event.Points]atomic.Uint64
 	dropped   atomic.Uint64
 }
 
@@ -62,6 +64,11 @@ func MalformedReasons() []string {
 // RejectedReasons returns the keys of Stats.Rejected.
 func RejectedReasons() []string {
 	return names(rejectedReasons, func(i int) string { return Rejected(i).String() })
+}
+
+// EventPoints returns the keys of Stats.Events: the points that sandboxes tell of.
+func EventPoints() []string {
+	return names(len(told), func(i int) string { return told[i].String() })
 }
 
 func names(n int, name func(int) string) []string {
@@ -81,11 +88,12 @@ type Stats struct {
 	Malformed   map[string]uint64 // by reason
 	Rejected    map[string]uint64 // by reason
 	Dropped     uint64            // by the sandboxes
+	Events      map[string]uint64 // made of messages, by point
 }
 
 // Stats returns a snapshot, with every type and reason.
 func (r *Receiver) Stats() Stats {
-	s := Stats{Messages: map[string]uint64{}, Malformed: map[string]uint64{}, Rejected: map[string]uint64{}, Dropped: r.dropped.Load()}
+	s := Stats{Messages: map[string]uint64{}, Malformed: map[string]uint64{}, Rejected: map[string]uint64{}, Events: map[string]uint64{}, Dropped: r.dropped.Load()}
 	for _, c := range r.Connections() {
 		s.Connections++
 		if c.Silent {
@@ -101,6 +109,9 @@ func (r *Receiver) Stats() Stats {
 	}
 	for i, name := range RejectedReasons() {
 		s.Rejected[name] = r.rejected[i].Load()
+	}
+	for _, point := range told {
+		s.Events[point.String()] = r.events[point].Load()
 	}
 	return s
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/gvisor/wire"
 )
 
@@ -46,9 +47,13 @@ const (
 type Options struct {
 	Endpoint string // path of the socket
 	Logger   *slog.Logger
-	// Handle is called with every message, from several goroutines. It must not
-	// block, and the message is valid until it returns. Nil if counting them is enough.
-	Handle func(*Connection, wire.Message)
+	// Publish is called with every event, from several goroutines. It must not
+	// block, and the event is valid until it returns.
+	Publish func(*event.Event)
+	// Editor takes the texts of events in.
+	Editor *event.Editor
+	// Boot returns nanoseconds of CLOCK_BOOTTIME, the clock of events.
+	Boot func() uint64
 	// Roster remembers which sandboxes were connected; nil for none.
 	Roster *Roster
 	Proc   string // where procfs is mounted
@@ -78,10 +83,11 @@ type bounds struct {
 	handshake            time.Duration
 }
 
-// workspace is what one message is received and decoded in.
+// workspace is what one message is received, decoded and translated in.
 type workspace struct {
 	buffer  []byte
 	decoder *wire.Decoder
+	event   event.Event
 }
 
 // New returns a receiver that listens to nothing yet.
@@ -173,7 +179,7 @@ func (r *Receiver) stop() {
 // serve is the life of one connection.
 func (r *Receiver) serve(conn *net.UnixConn) {
 	defer func() { _ = conn.Close() }() // only read from by now
-	c := newConnection(conn, r.proc)
+	c := newConnection(conn, r.proc, r.opts.Editor)
 	err := r.greet(c)
 	<-r.handshakes
 	if err != nil {

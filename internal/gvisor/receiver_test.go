@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/gvisor/wire"
 )
 
@@ -39,16 +40,36 @@ type running struct {
 	stop func() // and wait
 
 	mu  sync.Mutex
-	got []string // "sandbox: what was called"
+	got []string // events as describe has them
 }
 
-func (r *running) handle(c *Connection, m wire.Message) {
+func (r *running) publish(ev *event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.got = append(r.got, fmt.Sprintf("%s: %v of %s", c.Sandbox(), m.MessageType(), m.Cause().ProcessName))
+	r.got = append(r.got, describe(ev))
 }
 
-func (r *running) messagesGot() []string {
+// describe writes what of an event does not depend on when it was received.
+func describe(ev *event.Event) string {
+	var b strings.Builder
+	p := &ev.Process
+	fmt.Fprintf(&b, "%v %v container=%s pid=%d tid=%d ppid=%d uid=%d comm=%s", ev.Source, ev.Point, ev.Text(event.TextContainer),
+		p.PID, p.TID, p.PPID, p.UID, bytes.Trim(p.Comm[:], "\x00"))
+	switch ev.Point {
+	case event.ProcessExec:
+		fmt.Fprintf(&b, " path=%s exe=%s args=%q cwd=%s euid=%d", ev.Text(event.TextPath), ev.Text(event.TextExe), ev.Text(event.TextArgs), ev.Text(event.TextCwd), ev.Exec.Credentials.EUID)
+	case event.ProcessFork:
+		fmt.Fprintf(&b, " child=%d", ev.Child.PID)
+	case event.ProcessExit:
+		fmt.Fprintf(&b, " code=%d signal=%d", ev.Exit.Code, ev.Exit.Signal)
+	default:
+		fmt.Fprintf(&b, " inbound=%v protocol=%d local=%v:%d remote=%v:%d", ev.Conn.Inbound, ev.Conn.Protocol,
+			ev.Conn.Local, ev.Conn.LocalPort, ev.Conn.Remote, ev.Conn.RemotePort)
+	}
+	return b.String()
+}
+
+func (r *running) published() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.got)
@@ -58,7 +79,8 @@ func start(t *testing.T, change ...func(*Receiver)) *running {
 	t.Helper()
 	r := &running{}
 	r.Receiver = New(Options{
-		Endpoint: filepath.Join(t.TempDir(), "gvisor.sock"), Logger: slog.New(slog.DiscardHandler), Handle: r.handle, Proc: t.TempDir(),
+		Endpoint: filepath.Join(t.TempDir(), "gvisor.sock"), Logger: slog.New(slog.DiscardHandler), Publish: r.publish, Proc: t.TempDir(),
+		Editor: &event.Editor{}, Boot: func() uint64 { return uint64(time.Hour) },
 	})
 	for _, c := range change {
 		c(r.Receiver)
@@ -132,8 +154,10 @@ func (s *sandbox) message(m wire.Message, dropped uint32) {
 	s.send(string(s.encoder.Append(nil, m, dropped)))
 }
 
-func openOf(process string) *wire.Open {
-	return &wire.Open{Call: wire.Call{Origin: wire.Origin{HasContextData: true, ContextData: wire.Context{ProcessName: []byte(process)}}}}
+// endOf is the end of a process.
+func endOf(process string) wire.Message {
+	origin := wire.Origin{HasContextData: true, ContextData: wire.Context{ThreadID: 7, ThreadGroupID: 7, ProcessName: []byte(process)}}
+	return &wire.SentryTaskExit{ExitStatus: wire.ExitStatus{Origin: origin}}
 }
 
 // total adds up a family of counts.
@@ -150,31 +174,35 @@ func TestMessages(t *testing.T) {
 	r := start(t, func(r *Receiver) { r.bounds.message = 100 })
 	a, b := connect(t, r), connect(t, r)
 	a.message(&wire.ContainerStart{ID: []byte("id-a")}, 0)
-	a.message(openOf("one"), 0)
+	a.message(endOf("one"), 0)
 	a.send("")                                                           // no header
 	a.send("\x08\x00\x07")                                               // half a header
 	a.send("\x08\x00\x07\x00\x00\x00\x00\x00\xff")                       // no protobuf
 	a.send("\x08\x00\x27\x00\x00\x00\x00\x00later versions")             // not known
 	a.send("\x08\x00\x07\x00\x00\x00\x00\x00" + strings.Repeat(".", 93)) // one byte too long
 	a.send("\x10\x00\x01\x00\x00\x00\x00\x00........")                   // a longer header, an empty payload
-	b.message(openOf("two"), 7)
-	a.message(openOf("three"), 2)
+	b.message(endOf("two"), 7)
+	a.message(endOf("three"), 2)
 	eventually(t, "all were received", func() bool {
 		s := r.Stats()
 		return total(s.Messages)+total(s.Malformed) == 10
 	})
 
-	got := r.messagesGot()
+	got := r.published()
 	slices.Sort(got)
 	want := []string{
-		": syscall_open of two", "id-a: container_start of ", "id-a: container_start of ",
-		"id-a: syscall_open of one", "id-a: syscall_open of three",
+		`gvisor process/exec container= pid=0 tid=0 ppid=0 uid=0 comm= path= exe= args="" cwd= euid=0`,
+		`gvisor process/exec container=id-a pid=0 tid=0 ppid=0 uid=0 comm= path= exe= args="" cwd= euid=0`,
+		"gvisor process/exit container= pid=7 tid=7 ppid=0 uid=0 comm=one code=0 signal=0",
+		"gvisor process/exit container= pid=7 tid=7 ppid=0 uid=0 comm=three code=0 signal=0",
+		"gvisor process/exit container= pid=7 tid=7 ppid=0 uid=0 comm=two code=0 signal=0",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("messages (-want +got):\n%s", diff)
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	s := r.Stats()
-	if s.Messages["container_start"] != 2 || s.Messages["syscall_open"] != 3 || s.Messages["unknown"] != 1 || s.Dropped != 9 || s.Connections != 2 {
+	if s.Messages["container_start"] != 2 || s.Messages["sentry_task_exit"] != 3 || s.Messages["unknown"] != 1 || s.Dropped != 9 || s.Connections != 2 ||
+		s.Events["process/exec"] != 2 || s.Events["process/exit"] != 3 {
 		t.Errorf("counts %+v", s)
 	}
 	if diff := cmp.Diff(map[string]uint64{"header": 2, "payload": 1, "oversize": 1}, s.Malformed); diff != "" {
@@ -267,12 +295,12 @@ func TestManyMessages(t *testing.T) {
 		s := connect(t, r)
 		sending.Go(func() {
 			for range each {
-				s.message(openOf("x"), 0) // waits while the socket is full
+				s.message(endOf("x"), 0) // waits while the socket is full
 			}
 		})
 	}
 	sending.Wait()
-	eventually(t, "all were received", func() bool { return r.Stats().Messages["syscall_open"] == sandboxes*each })
+	eventually(t, "all were received", func() bool { return r.Stats().Events["process/exit"] == sandboxes*each })
 	if s := r.Stats(); total(s.Malformed) != 0 || s.Dropped != 0 {
 		t.Errorf("counts %+v", s)
 	}
@@ -317,21 +345,21 @@ func TestStop(t *testing.T) {
 	const sent = 100
 	release := make(chan struct{})
 	r := start(t, func(r *Receiver) {
-		handle := r.opts.Handle
-		r.opts.Handle = func(c *Connection, m wire.Message) {
+		publish := r.opts.Publish
+		r.opts.Publish = func(ev *event.Event) {
 			<-release
-			handle(c, m)
+			publish(ev)
 		}
 	})
 	s, pending := connect(t, r), dial(t, r)
 	for range sent {
-		s.message(openOf("x"), 0)
+		s.message(endOf("x"), 0)
 	}
 	eventually(t, "the first is being handled", func() bool { return total(r.Stats().Messages) > 0 })
 	time.AfterFunc(10*time.Millisecond, func() { close(release) }) // after the stop has begun, most times
 	r.stop()
-	if n := len(r.messagesGot()); n != sent {
-		t.Errorf("%d of %d messages were received", n, sent)
+	if n := len(r.published()); n != sent {
+		t.Errorf("%d of %d messages became events", n, sent)
 	}
 	if _, err := os.Lstat(r.Endpoint()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)

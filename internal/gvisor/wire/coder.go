@@ -9,7 +9,7 @@ import (
 // MaxList bounds the strings of a repeated field (arguments, environment) that
 // are decoded; Cut counts those beyond. A datagram has room for half a million
 // empty ones, and a slice header is ten times as large as one of those.
-const MaxList = 4096
+const MaxList = 8192
 
 const (
 	maxNumber = 22 // of the fields we know; those above are skipped
