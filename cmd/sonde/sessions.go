@@ -42,8 +42,10 @@ func openSink(c stream.SinkConfig) (stream.Sink, error) {
 	switch c.Name {
 	case "null":
 		return sink.Null{}, nil
+	case "remote":
+		return openRemote(c)
 	default:
-		return nil, errors.New("no such kind of sink; there is null")
+		return nil, errors.New("no such kind of sink; there are null and remote")
 	}
 }
 
