@@ -315,3 +315,15 @@ func TestExemplarsRecordAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for an event", n)
 	}
 }
+
+// A collector that is paused shows nothing, and everything again afterwards.
+func TestPausable(t *testing.T) {
+	s := busy()
+	c := collectors.NewPausable(collectors.NewShed(s.shed))
+	for _, paused := range []bool{false, true, false} {
+		c.Pause(paused)
+		if all, err := c.Collect(t.Context()); err != nil || (len(all) == 0) != paused {
+			t.Errorf("paused %v: %d samples, error %v", paused, len(all), err)
+		}
+	}
+}

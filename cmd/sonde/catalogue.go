@@ -4,6 +4,7 @@ import (
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/collectors"
 	"github.com/sonde-ebpf/sonde/exporter"
+	"github.com/sonde-ebpf/sonde/internal/shed"
 )
 
 // AddCollectors gives the exporter the collectors that are switched on. A probe
@@ -98,7 +99,9 @@ func (p *probes) workloadCollectors() collectors.Group {
 	if source == nil || p.model.containers == nil {
 		return nil
 	}
-	return collectors.Group{collectors.NewWorkloads(source, p.model.containers, p.seriesLimits())}
+	detail := collectors.NewPausable(collectors.NewWorkloads(source, p.model.containers, p.seriesLimits()))
+	p.governor.Register(shed.Reduce, "metrics by container", detail.Pause)
+	return collectors.Group{detail}
 }
 
 func (p *probes) dropCollectors() collectors.Group {
