@@ -3,6 +3,9 @@ package bpf
 import (
 	"errors"
 	"testing"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
 // TestProbesOfThisKernel attaches every probe in both kinds. The kernel object
@@ -35,6 +38,13 @@ func TestProbesOfThisKernel(t *testing.T) {
 				}
 				if errors.Is(err, ErrNoHooks) {
 					t.Errorf("%s: refused for want of hooks, which only degrades", probe.name)
+				}
+			}
+			for what, kind := range map[string]StackKind{"on_cpu": OnCPU, "drops": PacketDrops, "slow": SlowCalls} {
+				_, err := k.RecordStacks(t.Context(), 10*time.Millisecond, StackOptions{Kind: kind}, func(AddressSpace, event.Process) {})
+				t.Logf("stacks of %s: %v", what, err)
+				if err != nil && err.Error() == "" {
+					t.Errorf("stacks of %s: refused without a reason", what)
 				}
 			}
 		})

@@ -217,7 +217,8 @@ static __always_inline int count(struct sample_key *k, __u64 ns)
 			return ended(err == -E2BIG ? SAMPLES_FULL : BUSY);
 	}
 	__sync_fetch_and_add(&v->count, 1);
-	__sync_fetch_and_add(&v->ns, ns);
+	if (ns) /* of a constant 0 the compiler makes an atomic "or", which is younger than 5.10 */
+		__sync_fetch_and_add(&v->ns, ns);
 	return ended(RECORDED);
 }
 

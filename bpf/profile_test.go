@@ -141,7 +141,7 @@ func TestStacksOfACgroup(t *testing.T) {
 // What does not fit is counted.
 func TestStacksThatDoNotFit(t *testing.T) {
 	k := newKernel(t, Options{RingBytes: 1 << 20})
-	spinner(t, "")
+	startAct(t, "storm", "1m") // stacks of many kinds; it is killed at the end
 	for _, test := range []struct {
 		stacks, samples uint32
 		lost            func(*StackProfile) uint64
