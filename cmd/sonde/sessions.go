@@ -12,7 +12,6 @@ import (
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/event"
-	"github.com/sonde-ebpf/sonde/internal/sink"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
@@ -27,26 +26,14 @@ type sessions struct {
 	listed map[string]string
 }
 
-func newSessions(log *slog.Logger, clock stream.Clock, k *bpf.Kernel) *sessions {
+func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel) *sessions {
 	return &sessions{log: log, listed: map[string]string{}, Manager: stream.NewManager(stream.ManagerOptions{
-		Open: openSink,
+		Open: m.open,
 		Enable: func(points []event.Point) error {
 			return k.SetPoints(append(event.AllPoints(), points...)...) // the picture wants them all
 		},
-		Now: clock.Now,
+		Now: m.model.clock.Now,
 	})}
-}
-
-// openSink opens a sink by its kind.
-func openSink(c stream.SinkConfig) (stream.Sink, error) {
-	switch c.Name {
-	case "null":
-		return sink.Null{}, nil
-	case "remote":
-		return openRemote(c)
-	default:
-		return nil, errors.New("no such kind of sink; there are null and remote")
-	}
 }
 
 // listedSessions reads the sessions that a configuration lists. It returns every fault.
@@ -96,7 +83,7 @@ func (s *sessions) change(next map[string]string) error {
 		if _, there := now[name]; there {
 			continue
 		}
-		if err := s.create([]byte(text)); err != nil {
+		if _, _, err := s.CreateSession([]byte(text)); err != nil {
 			return err
 		}
 		now[name] = text
@@ -110,29 +97,42 @@ const removeTimeout = 5 * time.Second
 func (s *sessions) remove(name string) error {
 	ctx, done := context.WithTimeout(context.Background(), removeTimeout)
 	defer done()
+	_, err := s.DeleteSession(ctx, name)
+	return err
+}
+
+// CreateSession implements introspect.Trace.
+func (s *sessions) CreateSession(text []byte) (name string, missing []string, err error) {
+	session, missing, err := stream.ParseSession(text)
+	if err != nil {
+		return "", nil, err
+	}
+	skipped, err := s.Create(session)
+	if err != nil {
+		return "", nil, err
+	}
+	if skipped != nil {
+		missing = append(missing, skipped.Error())
+	}
+	if len(missing) > 0 {
+		s.log.Warn("session created in part", "session", session.Name, "missing", missing)
+	} else {
+		s.log.Info("session created", "session", session.Name, "points", len(session.Points), "sinks", len(session.Sinks))
+	}
+	return session.Name, missing, nil
+}
+
+// DeleteSession implements introspect.Trace.
+func (s *sessions) DeleteSession(ctx context.Context, name string) (stream.SessionStat, error) {
 	stat, err := s.Delete(ctx, name)
 	for _, k := range stat.Sinks {
 		s.log.Info("session deleted", "session", name, "sink", k.Sink, "delivered", k.Delivered, "dropped", k.Lost())
 	}
-	return err
+	return stat, err
 }
 
-func (s *sessions) create(text []byte) error {
-	session, missing, err := stream.ParseSession(text)
-	if err != nil {
-		return err
-	}
-	skipped, err := s.Create(session)
-	if err != nil {
-		return err
-	}
-	if skipped != nil || len(missing) > 0 {
-		s.log.Warn("session created in part", "session", session.Name, "missing", missing, "err", skipped)
-	} else {
-		s.log.Info("session created", "session", session.Name, "points", len(session.Points), "sinks", len(session.Sinks))
-	}
-	return nil
-}
+// SinkKinds implements introspect.Trace.
+func (s *sessions) SinkKinds() []string { return sinkKinds }
 
 // names lists the sessions.
 func (s *sessions) names() []string {

@@ -33,6 +33,7 @@ type settings struct {
 	introspectWebConfigFile     string
 
 	stateDir, pinDir, runDir  string
+	eventsDir                 string
 	terminationFile           string
 	stopTimeout               time.Duration
 	btf                       string
@@ -110,6 +111,8 @@ func (s *settings) flags() []*setting {
 			help: "Socket on which gVisor's sandboxes are received, such as " + gvisor.DefaultEndpoint + ". Root alone may connect. Empty: none are."},
 		{name: "state.dir", preset: one("/var/lib/sonde"), set: checked(&s.stateDir, checkAbsolute),
 			help: "Directory for what must survive a restart."},
+		{name: "events.dir", preset: one("/var/log/sonde"), set: checked(&s.eventsDir, checkAbsolute),
+			help: "Directory below which the files of sinks must lie, whoever creates the session."},
 		{name: "bpf.pin-dir", preset: one("/sys/fs/bpf/sonde"), set: checked(&s.pinDir, checkAbsolute),
 			help: "Directory in bpffs for what must survive the death of the sensor. One running instance each."},
 		{name: "run.dir", preset: one("/run/sonde"), set: checked(&s.runDir, checkAbsolute),

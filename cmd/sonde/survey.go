@@ -54,6 +54,7 @@ func (p *probes) seedOf(who *event.Process) state.ProcessSeed {
 	dir := filepath.Join(p.opts.settings.procFS, strconv.FormatUint(uint64(who.PID), 10))
 	seed := state.ProcessSeed{Process: *who, LoginUID: state.NoLoginUID}
 	seed.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))
+	seed.Cwd, _ = os.Readlink(filepath.Join(dir, "cwd"))
 	if text, err := os.ReadFile(filepath.Join(dir, "loginuid")); err == nil {
 		if uid, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 32); err == nil {
 			seed.LoginUID = uint32(uid)

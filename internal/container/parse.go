@@ -25,6 +25,14 @@ func (id ID) String() string {
 	return id.Namespace + "/" + id.Name
 }
 
+// ParseID is the inverse of String.
+func ParseID(text string) ID {
+	if namespace, name, ok := strings.Cut(text, "/"); ok {
+		return ID{namespace, name}
+	}
+	return ID{Name: text}
+}
+
 // Short returns the first 12 digits of a drawn id, and any other id whole.
 func (id ID) Short() string {
 	if id.Namespace == "" && len(id.Name) > shortLen {

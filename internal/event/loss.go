@@ -11,6 +11,7 @@ const (
 	LossShed                  // session: the queue was so full that only more important points were let in
 	LossStopped               // session: still in the queue when it had to end
 	LossEncode                // sink: the event cannot be put into the sink's form
+	LossRate                  // sink: more than the sink may let out
 	LossDisk                  // sink: the disk is full
 	LossWrite                 // sink: any other error of a write
 	LossPeer                  // sink: the other end is absent or does not take it
@@ -21,7 +22,7 @@ const (
 var losses = [Losses]struct{ stage, reason string }{
 	{"ring", "ring_full"}, {"decode", "malformed"},
 	{"session", "queue_full"}, {"session", "shed"}, {"session", "stopped"},
-	{"sink", "encode"}, {"sink", "disk_full"}, {"sink", "write"}, {"sink", "peer"},
+	{"sink", "encode"}, {"sink", "rate_limited"}, {"sink", "disk_full"}, {"sink", "write"}, {"sink", "peer"},
 }
 
 // Stage returns where on its way an event was lost: ring, decode, session or sink.

@@ -22,11 +22,14 @@ type process struct {
 	key      processKey
 	parent   processKey // startNS is 0 where only the pid is known
 	exitedNS uint64
+	execNS   uint64 // of the last exec; 0 if none was seen
 	cgroup   uint64
 	uid      uint32
 	loginUID uint32
 	exe      textID
 	args     textID
+	cwd      textID // as the process saw it at its last exec
+	seeded   bool   // found by a survey
 	group    textID // id of the container
 	comm     [event.CommLen]byte
 }
@@ -87,6 +90,7 @@ func (s *Store) forgetProcess(id slotID) {
 	}
 	s.texts.drop(rec.exe)
 	s.texts.drop(rec.args)
+	s.texts.drop(rec.cwd)
 	s.texts.drop(rec.group)
 	t.remove(id)
 }
@@ -107,6 +111,7 @@ func (s *Store) applyFork(ev *event.Event) {
 	}
 	sl.rec.exe = s.texts.share(by.rec.exe)
 	sl.rec.args = s.texts.share(by.rec.args)
+	sl.rec.cwd = s.texts.share(by.rec.cwd)
 	sl.rec.loginUID = by.rec.loginUID
 	if ev.Child.PPID == ev.Process.PID {
 		sl.rec.parent = by.rec.key
@@ -126,6 +131,9 @@ func (s *Store) applyExec(ev *event.Event) {
 	s.texts.drop(sl.rec.exe)
 	sl.rec.exe = s.text(ev.Executable())
 	s.setArguments(&sl.rec, ev.Text(event.TextArgs))
+	s.texts.drop(sl.rec.cwd)
+	sl.rec.cwd = s.text(ev.Text(event.TextCwd))
+	sl.rec.execNS = ev.TimeNS
 }
 
 func (s *Store) applyExit(ev *event.Event) {

@@ -25,7 +25,7 @@ type Options struct {
 	// Containers may be nil: everything is on the host then.
 	Containers Containers
 
-	MaxProcesses   int // about 230 bytes each, and their texts
+	MaxProcesses   int // about 250 bytes each, and their texts
 	MaxConnections int // about 170 bytes each
 	MaxEndpoints   int // about 180 bytes each
 	MaxTextBytes   int // of paths, arguments and container ids together

@@ -19,6 +19,7 @@ type ProcessSeed struct {
 	LoginUID uint32 // NoLoginUID if there is none
 	Exe      string
 	Args     []byte // separated by NUL
+	Cwd      string
 }
 
 // Survey compares the picture with what the kernel has: begin one, call Process and
@@ -92,6 +93,7 @@ func (v *Survey) Process(p ProcessSeed) {
 		s.retext(&sl.rec.group, container)
 		sl.rec.exe = s.text([]byte(p.Exe))
 		s.setArguments(&sl.rec, p.Args)
+		sl.rec.cwd, sl.rec.seeded = s.text([]byte(p.Cwd)), true
 		if !v.seed {
 			v.drift.Processes++
 		}

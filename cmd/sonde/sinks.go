@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/container"
+	"github.com/sonde-ebpf/sonde/internal/sink"
+	"github.com/sonde-ebpf/sonde/internal/stream"
+)
+
+// sinkKinds are the kinds of sinks that a session may name.
+var sinkKinds = []string{"jsonl", "null", "remote"}
+
+// sinkMachine tells sinks what is known of this machine: it presents the model.
+type sinkMachine struct {
+	model *model
+	node  string
+	dir   string       // below which files of sinks must lie
+	boot  atomic.Int64 // Unix nanoseconds at which the boot clock was 0
+}
+
+func newSinkMachine(m *model, s *settings) *sinkMachine {
+	return &sinkMachine{model: m, node: s.node, dir: s.eventsDir}
+}
+
+// open opens a sink by its kind.
+func (m *sinkMachine) open(c stream.SinkConfig) (stream.Sink, error) {
+	switch c.Name {
+	case "jsonl":
+		return sink.NewJSONLines(c.Config, sink.Place{Stdout: os.Stdout, Dir: m.dir}, m)
+	case "null":
+		return sink.Null{}, nil
+	case "remote":
+		return openRemote(c)
+	default:
+		return nil, fmt.Errorf("no such kind of sink; there are %s", strings.Join(sinkKinds, ", "))
+	}
+}
+
+// Node implements sink.Machine.
+func (m *sinkMachine) Node() string { return m.node }
+
+// bootSlack is how far the clocks may drift apart before times of the past are told
+// anew: a process keeps the start that was told of it.
+const bootSlack = 10 * time.Millisecond
+
+// Boot implements sink.Machine.
+func (m *sinkMachine) Boot() time.Time {
+	now := time.Now().UnixNano() - int64(m.model.clock.Now())
+	told := m.boot.Load()
+	if off := time.Duration(now - told); off < -bootSlack || off > bootSlack {
+		m.boot.Store(now)
+		told = now
+	}
+	return time.Unix(0, told)
+}
+
+// Process implements sink.Machine.
+func (m *sinkMachine) Process(pid uint32, startNS uint64) (sink.Process, bool) {
+	d, ok := m.model.store.Describe(pid, startNS)
+	if !ok {
+		return sink.Process{}, false
+	}
+	return sink.Process{
+		PID: d.PID, UID: d.UID, LoginUID: d.LoginUID, ExecNS: d.ExecNS,
+		Exe: d.Exe, Args: d.Args, Cwd: d.Cwd, Seeded: d.Seeded, Forked: d.Forked,
+		ParentPID: d.ParentPID, ParentStartNS: d.ParentStartNS, Container: m.container(d.Container),
+	}, true
+}
+
+func (m *sinkMachine) container(id string) sink.Container {
+	if id == "" || m.model.containers == nil {
+		return sink.Container{}
+	}
+	meta, _ := m.model.containers.Lookup(container.ParseID(id))
+	return sink.Container{ID: id, Name: meta.Name, Image: meta.Image, Namespace: meta.Namespace, Pod: meta.Pod}
+}

@@ -1,0 +1,147 @@
+package sink
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// json appends JSON to a buffer. Members are separated by themselves; nothing is
+// allocated once the buffer is large enough.
+type json struct {
+	b    []byte
+	next bool // something stands before, so a comma is due
+}
+
+// comma begins a member or an element.
+func (j *json) comma() {
+	if j.next {
+		j.b = append(j.b, ',')
+	}
+	j.next = true
+}
+
+func (j *json) key(name string) {
+	j.comma()
+	j.b = append(j.b, '"')
+	j.b = append(j.b, name...)
+	j.b = append(j.b, '"', ':')
+	j.next = false
+}
+
+func (j *json) open(c byte) {
+	j.comma()
+	j.b = append(j.b, c)
+	j.next = false
+}
+
+func (j *json) close(c byte) {
+	j.b = append(j.b, c)
+	j.next = true
+}
+
+// object begins a member that is an object.
+func (j *json) object(name string) {
+	j.key(name)
+	j.open('{')
+}
+
+// uint is a number of 32 bits or fewer, or one in a wrapper type.
+func (j *json) uint(name string, v uint64) {
+	j.key(name)
+	j.b = strconv.AppendUint(j.b, v, 10)
+	j.next = true
+}
+
+func (j *json) int(name string, v int64) {
+	j.key(name)
+	j.b = strconv.AppendInt(j.b, v, 10)
+	j.next = true
+}
+
+// uint64 is a number of 64 bits, which protobuf's JSON writes as a string.
+func (j *json) uint64(name string, v uint64) {
+	j.key(name)
+	j.b = append(j.b, '"')
+	j.b = strconv.AppendUint(j.b, v, 10)
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
+// string is a text; an empty one is left out, as protobuf's JSON does.
+func (j *json) string(name, v string) {
+	if v == "" {
+		return
+	}
+	j.key(name)
+	j.b = append(j.b, '"')
+	j.text(v)
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
+func (j *json) time(name string, t time.Time) {
+	j.key(name)
+	j.b = append(j.b, '"')
+	j.b = t.UTC().AppendFormat(j.b, time.RFC3339Nano)
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
+func (j *json) address(name string, a netip.Addr) {
+	j.key(name)
+	j.b = append(j.b, '"')
+	j.b = a.AppendTo(j.b)
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
+func (j *json) base64(name string, raw []byte) {
+	j.key(name)
+	j.b = append(j.b, '"')
+	j.b = base64.StdEncoding.AppendEncode(j.b, raw)
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
+const hex = "0123456789abcdef"
+
+// text appends what stands between quotes. Texts are valid UTF-8 by now; what is
+// not, of a source that did not look, is replaced.
+func (j *json) text(s string) {
+	from := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				j.b = append(append(j.b, s[from:i]...), '?')
+				from = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		j.b = append(j.b, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			j.b = append(j.b, '\\', c)
+		case '\n':
+			j.b = append(j.b, '\\', 'n')
+		case '\t':
+			j.b = append(j.b, '\\', 't')
+		case '\r':
+			j.b = append(j.b, '\\', 'r')
+		default:
+			j.b = append(j.b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+		from = i
+	}
+	j.b = append(j.b, s[from:]...)
+}

@@ -1,0 +1,414 @@
+package sink
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+// lines writes events as the JSON lines of Tetragon's export: what reads those
+// reads ours. What happens to processes has its own form there; everything else is
+// told as the kernel function or the tracepoint that Tetragon would see it by, under
+// the policy name "sonde" and with the point as its message.
+type lines struct {
+	machine Machine
+	boot    time.Time // of the machine, as it was asked last
+	json    json
+	scratch []byte // an identity before it is encoded
+}
+
+func newLines(m Machine) lines { return lines{machine: m, boot: m.Boot()} }
+
+// line appends one event and its newline.
+func (t *lines) line(ev *event.Event) {
+	j := &t.json
+	j.next = false
+	j.open('{')
+	switch ev.Point {
+	case event.ProcessExec:
+		j.object("process_exec")
+		t.actor(ev, true)
+	case event.ProcessExit:
+		j.object("process_exit")
+		t.actor(ev, false)
+		if ev.Exit.Signal != 0 {
+			j.string("signal", unix.SignalName(unix.Signal(ev.Exit.Signal)))
+		}
+		if ev.Exit.Code != 0 {
+			j.uint("status", uint64(ev.Exit.Code))
+		}
+		j.time("time", t.wall(ev.TimeNS))
+	case event.ProcessFork:
+		t.tracepoint(ev, "sched", "sched_process_fork")
+	default:
+		t.connection(ev)
+	}
+	j.close('}')
+	j.string("node_name", t.machine.Node())
+	j.time("time", t.wall(ev.TimeNS))
+	j.close('}')
+	j.b = append(j.b, '\n')
+}
+
+func (t *lines) wall(bootNS uint64) time.Time { return t.boot.Add(time.Duration(bootNS)) }
+
+// actor writes the process of an event and its parent.
+func (t *lines) actor(ev *event.Event, exec bool) {
+	p, known := t.machine.Process(ev.Process.PID, ev.Process.StartNS)
+	if !known {
+		p = Process{PID: ev.Process.PID, ExecNS: ev.Process.StartNS, LoginUID: ^uint32(0), ParentPID: ev.Process.PPID}
+	}
+	p.UID = ev.Process.UID
+	if exec { // what the event says, not what may have come since
+		p.Exe, p.Args, p.Cwd = text(ev, event.TextPath), text(ev, event.TextArgs), text(ev, event.TextCwd)
+		p.ExecNS, p.Seeded, p.Forked = ev.TimeNS, false, false
+	}
+	parent, hasParent := t.machine.Process(p.ParentPID, p.ParentStartNS)
+	t.json.object("process")
+	t.process(ev, &p, &parent, known || exec)
+	if exec {
+		t.became(ev)
+	}
+	t.json.close('}')
+	if hasParent {
+		grandparent, _ := t.machine.Process(parent.ParentPID, parent.ParentStartNS)
+		t.json.object("parent")
+		t.process(nil, &parent, &grandparent, true)
+		t.json.close('}')
+	}
+}
+
+// text views one of an event's texts as a string, for as long as the event lives.
+func text(ev *event.Event, kind event.Text) string {
+	b := ev.Text(kind)
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
+// process writes the members of a process; ev is its own event, nil for a parent.
+func (t *lines) process(ev *event.Event, p, parent *Process, known bool) {
+	j := &t.json
+	t.identity("exec_id", p.PID, p.ExecNS)
+	j.uint("pid", uint64(p.PID))
+	j.uint("uid", uint64(p.UID))
+	j.string("cwd", p.Cwd)
+	t.binary(p)
+	t.arguments(p.Args)
+	t.flags(ev, p, known)
+	j.time("start_time", t.wall(p.ExecNS))
+	j.uint("auid", uint64(p.LoginUID))
+	t.pod(&p.Container)
+	if p.Container.ID != "" {
+		j.string("docker", p.Container.ID[:min(31, len(p.Container.ID))])
+	}
+	if parent.PID != 0 {
+		t.identity("parent_exec_id", parent.PID, parent.ExecNS)
+	}
+	tid := p.PID
+	if ev != nil {
+		tid = ev.Process.TID
+	}
+	j.uint("tid", uint64(tid))
+}
+
+// identity is the name of a process that never repeats: node, time and pid.
+func (t *lines) identity(name string, pid uint32, ns uint64) {
+	t.scratch = append(t.scratch[:0], t.machine.Node()...)
+	t.scratch = strconv.AppendUint(append(t.scratch, ':'), ns, 10)
+	t.scratch = strconv.AppendUint(append(t.scratch, ':'), uint64(pid), 10)
+	t.json.base64(name, t.scratch)
+}
+
+// binary writes the path of the program; one that was given relatively is seen from
+// the working directory.
+func (t *lines) binary(p *Process) {
+	if p.Exe == "" {
+		return
+	}
+	j := &t.json
+	j.key("binary")
+	j.b = append(j.b, '"')
+	if p.Exe[0] != '/' && strings.HasPrefix(p.Cwd, "/") {
+		j.text(p.Cwd)
+		if p.Cwd != "/" {
+			j.b = append(j.b, '/')
+		}
+	}
+	j.text(strings.TrimPrefix(p.Exe, "./"))
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
+// arguments writes the arguments after the zeroth, separated by spaces, those with a
+// space in quotes.
+func (t *lines) arguments(args string) {
+	_, rest, more := strings.Cut(strings.TrimSuffix(args, "\x00"), "\x00")
+	if !more {
+		return
+	}
+	j := &t.json
+	j.key("arguments")
+	j.b = append(j.b, '"')
+	for more {
+		var arg string
+		arg, rest, more = strings.Cut(rest, "\x00")
+		quoted := arg == "" || strings.ContainsAny(arg, " \t")
+		if quoted {
+			j.b = append(j.b, '\\', '"')
+		}
+		j.text(arg)
+		if quoted {
+			j.b = append(j.b, '\\', '"')
+		}
+		if more {
+			j.b = append(j.b, ' ')
+		}
+	}
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
+// flags says in words how the process came to be, and what of it could not be read.
+func (t *lines) flags(ev *event.Event, p *Process, known bool) {
+	word := "execve"
+	switch {
+	case !known:
+		word = "unknown"
+	case p.Seeded:
+		word = "procFS"
+	case p.Forked:
+		word = "clone"
+	}
+	j := &t.json
+	j.key("flags")
+	j.b = append(append(j.b, '"'), word...)
+	if p.Cwd == "/" {
+		j.b = append(j.b, " rootcwd"...)
+	}
+	if ev != nil && ev.Point == event.ProcessExec {
+		for _, f := range textFlags {
+			if s := ev.Texts[f.text]; s.Truncated {
+				j.b = append(j.b, f.truncated...)
+			} else if s.Unreadable {
+				j.b = append(j.b, f.unreadable...)
+			}
+		}
+	}
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
+var textFlags = [event.TextKinds]struct {
+	text                  event.Text
+	truncated, unreadable string
+}{
+	{event.TextPath, " truncFilename", " errorFilename"},
+	{event.TextArgs, " truncArgs", " errorArgs"},
+	{event.TextCwd, " errorPathResolutionCwd", " errorCWD"},
+}
+
+func (t *lines) pod(c *Container) {
+	if c.Pod == "" {
+		return
+	}
+	j := &t.json
+	j.object("pod")
+	j.string("namespace", c.Namespace)
+	j.string("name", c.Pod)
+	j.object("container")
+	j.string("id", c.ID)
+	j.string("name", c.Name)
+	if c.Image != "" {
+		j.object("image")
+		j.string("name", c.Image)
+		j.close('}')
+	}
+	j.close('}')
+	j.close('}')
+}
+
+// became writes what an exec tells of the new program, as far as the session asked.
+func (t *lines) became(ev *event.Event) {
+	j, x := &t.json, &ev.Exec
+	if ev.Fields&event.FieldCapabilities != 0 {
+		j.object("cap")
+		t.capabilities("permitted", x.Credentials.Permitted)
+		t.capabilities("effective", x.Credentials.Effective)
+		t.capabilities("inheritable", x.Credentials.Inheritable)
+		j.close('}')
+	}
+	if ev.Fields&event.FieldNamespaces != 0 {
+		t.namespaces(&x.Namespaces)
+	}
+	if ev.Fields&event.FieldCredentials != 0 {
+		t.credentials(&x.Credentials)
+	}
+	t.properties(ev)
+}
+
+func (t *lines) capabilities(name string, set uint64) {
+	j := &t.json
+	if set == 0 {
+		return
+	}
+	j.key(name)
+	j.open('[')
+	for c, word := range capabilityNames {
+		if set&(1<<c) != 0 {
+			j.comma()
+			j.b = append(append(append(j.b, '"'), word...), '"')
+		}
+	}
+	j.close(']')
+}
+
+func (t *lines) namespaces(n *event.Namespaces) {
+	j := &t.json
+	j.object("ns")
+	for _, ns := range [...]struct {
+		name  string
+		inode uint32
+	}{
+		{"uts", n.UTS}, {"ipc", n.IPC}, {"mnt", n.Mnt}, {"pid", n.PID}, {"pid_for_children", n.PIDForChildren},
+		{"net", n.Net}, {"time", n.Time}, {"time_for_children", n.TimeForChildren}, {"cgroup", n.Cgroup}, {"user", n.User},
+	} {
+		if ns.inode == 0 {
+			continue
+		}
+		j.object(ns.name)
+		j.uint("inum", uint64(ns.inode))
+		j.close('}')
+	}
+	j.close('}')
+}
+
+func (t *lines) credentials(c *event.Credentials) {
+	j := &t.json
+	j.object("process_credentials")
+	for _, id := range [...]struct {
+		name string
+		id   uint32
+	}{
+		{"uid", c.UID}, {"gid", c.GID}, {"euid", c.EUID}, {"egid", c.EGID},
+		{"suid", c.SUID}, {"sgid", c.SGID}, {"fsuid", c.FSUID}, {"fsgid", c.FSGID},
+	} {
+		j.uint(id.name, uint64(id.id))
+	}
+	j.close('}')
+}
+
+// properties writes what makes an exec remarkable: it changed who the process is, or
+// its file has no name any more.
+func (t *lines) properties(ev *event.Event) {
+	j, c := &t.json, &ev.Exec.Credentials
+	setuid, setgid := c.EUID != c.UID, c.EGID != c.GID
+	if !setuid && !setgid && ev.Exec.Links != 0 {
+		return
+	}
+	j.object("binary_properties")
+	if setuid {
+		j.uint("setuid", uint64(c.EUID))
+	}
+	if setgid {
+		j.uint("setgid", uint64(c.EGID))
+	}
+	if ev.Exec.Links == 0 {
+		j.object("file")
+		j.object("inode")
+		j.uint64("number", ev.Exec.Inode)
+		j.uint("links", 0)
+		j.close('}')
+		j.close('}')
+	}
+	j.close('}')
+}
+
+// tracepoint begins and fills an event of Tetragon's kind of that name.
+func (t *lines) tracepoint(ev *event.Event, subsystem, name string) {
+	j := &t.json
+	j.object("process_tracepoint")
+	t.actor(ev, false)
+	j.string("subsys", subsystem)
+	j.string("event", name)
+	j.key("args")
+	j.open('[')
+	j.open('{')
+	j.int("int_arg", int64(ev.Child.PID))
+	j.close('}')
+	j.close(']')
+	j.string("policy_name", policyName)
+	j.string("action", "KPROBE_ACTION_POST")
+	j.string("message", ev.Point.String())
+}
+
+const policyName = "sonde"
+
+// connectionFunctions are the kernel functions by which Tetragon's users know what
+// happens to connections.
+var connectionFunctions = [event.Points]string{
+	event.NetworkConnect: "tcp_connect", event.NetworkAccept: "inet_csk_accept",
+	event.NetworkClose: "tcp_close", event.NetworkListen: "inet_csk_listen_start",
+}
+
+func (t *lines) connection(ev *event.Event) {
+	j, c := &t.json, &ev.Conn
+	j.object("process_kprobe")
+	t.actor(ev, false)
+	j.string("function_name", connectionFunctions[ev.Point])
+	j.key("args")
+	j.open('[')
+	j.open('{')
+	j.object("sock_arg")
+	local, remote := address(c.Family, c.Local), address(c.Family, c.Remote)
+	if c.Family == event.IPv6 {
+		j.string("family", "AF_INET6")
+	} else {
+		j.string("family", "AF_INET")
+	}
+	if c.Protocol == unix.IPPROTO_UDP {
+		j.string("type", "SOCK_DGRAM")
+		j.string("protocol", "IPPROTO_UDP")
+	} else {
+		j.string("type", "SOCK_STREAM")
+		j.string("protocol", "IPPROTO_TCP")
+	}
+	j.address("saddr", local)
+	j.address("daddr", remote)
+	if c.LocalPort != 0 {
+		j.uint("sport", uint64(c.LocalPort))
+	}
+	if c.RemotePort != 0 {
+		j.uint("dport", uint64(c.RemotePort))
+	}
+	if c.Cookie != 0 {
+		j.uint64("cookie", c.Cookie)
+	}
+	j.close('}')
+	j.close('}')
+	j.close(']')
+	j.string("action", "KPROBE_ACTION_POST")
+	j.string("policy_name", policyName)
+	j.string("message", ev.Point.String())
+}
+
+func address(f event.Family, a [16]byte) netip.Addr {
+	if f == event.IPv6 {
+		return netip.AddrFrom16(a)
+	}
+	return netip.AddrFrom4([4]byte(a[:4]))
+}
+
+// capabilityNames are the names of the capabilities, by number.
+var capabilityNames = [...]string{
+	"CAP_CHOWN", "DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+	"CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW",
+	"CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT",
+	"CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD",
+	"CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG",
+	"CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+}

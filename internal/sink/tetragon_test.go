@@ -1,0 +1,212 @@
+package sink
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cilium/tetragon/api/v1/tetragon"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+var longID = strings.Repeat("c", 64)
+
+// small is a machine with a shell, its child, and nobody else.
+type small struct{}
+
+var booted = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+
+func (small) Boot() time.Time { return booted }
+func (small) Node() string    { return "node-1" }
+
+func (small) Process(pid uint32, startNS uint64) (Process, bool) {
+	switch {
+	case pid == 10 && startNS == 1e9:
+		return Process{PID: 10, LoginUID: 1000, ExecNS: 2e9, Exe: "/bin/sh", Args: "sh\x00", Cwd: "/", Seeded: true}, true
+	case pid == 11 && startNS == 3e9:
+		return Process{
+			PID: 11, LoginUID: 1000, ExecNS: 4e9, Exe: "./run \"it\"", Args: "run\x00a b\x00-c\x00\x00", Cwd: "/home/x\ny",
+			ParentPID: 10, ParentStartNS: 1e9,
+			Container: Container{ID: longID, Name: "web", Image: "busybox", Namespace: "shop", Pod: "web-1"},
+		}, true
+	}
+	return Process{}, false
+}
+
+func at(ns int64) *timestamppb.Timestamp { return timestamppb.New(booted.Add(time.Duration(ns))) }
+
+func id(ns, pid int) string {
+	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "node-1:%d:%d", ns, pid))
+}
+
+func u32(v uint32) *wrapperspb.UInt32Value { return wrapperspb.UInt32(v) }
+
+// shell and child are small's processes as Tetragon's API has them.
+func shell() *tetragon.Process {
+	return &tetragon.Process{
+		ExecId: id(2e9, 10), Pid: u32(10), Uid: u32(0), Cwd: "/", Binary: "/bin/sh", Flags: "procFS rootcwd",
+		StartTime: at(2e9), Auid: u32(1000), Tid: u32(10),
+	}
+}
+
+func child() *tetragon.Process {
+	return &tetragon.Process{
+		ExecId: id(4e9, 11), Pid: u32(11), Uid: u32(7), Cwd: "/home/x\ny", Binary: "/home/x\ny/run \"it\"",
+		Arguments: `"a b" -c ""`, Flags: "execve", StartTime: at(4e9), Auid: u32(1000),
+		Pod: &tetragon.Pod{Namespace: "shop", Name: "web-1", Container: &tetragon.Container{
+			Id: longID, Name: "web", Image: &tetragon.Image{Name: "busybox"},
+		}},
+		Docker: longID[:31], ParentExecId: id(2e9, 10), Tid: u32(12),
+	}
+}
+
+func TestLinesAreTetragons(t *testing.T) {
+	actor := event.Process{PID: 11, TID: 12, PPID: 10, UID: 7, StartNS: 3e9}
+	exec := event.Event{Point: event.ProcessExec, TimeNS: 4e9, Process: actor, Fields: event.AllFields, Exec: event.Exec{
+		Inode: 99, Links: 0,
+		Namespaces:  event.Namespaces{Mnt: 4026531840, PID: 4026531836},
+		Credentials: event.Credentials{UID: 7, EUID: 0, GID: 8, EGID: 8, FSGID: 8, Effective: 1<<1 | 1<<21, Permitted: 1 << 40},
+	}}
+	var editor event.Editor
+	p, _ := small{}.Process(11, 3e9)
+	editor.Set(&exec, event.TextPath, []byte(p.Exe), false)
+	editor.Set(&exec, event.TextArgs, []byte(p.Args), true)
+	editor.Set(&exec, event.TextCwd, []byte(p.Cwd), false)
+
+	became := child()
+	became.Flags = "execve truncArgs"
+	became.Cap = &tetragon.Capabilities{
+		Effective: []tetragon.CapabilitiesType{tetragon.CapabilitiesType_DAC_OVERRIDE, tetragon.CapabilitiesType_CAP_SYS_ADMIN},
+		Permitted: []tetragon.CapabilitiesType{tetragon.CapabilitiesType_CAP_CHECKPOINT_RESTORE},
+	}
+	became.Ns = &tetragon.Namespaces{Mnt: &tetragon.Namespace{Inum: 4026531840}, Pid: &tetragon.Namespace{Inum: 4026531836}}
+	became.ProcessCredentials = &tetragon.ProcessCredentials{
+		Uid: u32(7), Gid: u32(8), Euid: u32(0), Egid: u32(8), Suid: u32(0), Sgid: u32(0), Fsuid: u32(0), Fsgid: u32(8),
+	}
+	became.BinaryProperties = &tetragon.BinaryProperties{
+		Setuid: u32(0), File: &tetragon.FileProperties{Inode: &tetragon.InodeProperties{Number: 99, Links: u32(0)}},
+	}
+	sock := &tetragon.KprobeSock{
+		Family: "AF_INET6", Type: "SOCK_STREAM", Protocol: "IPPROTO_TCP", Saddr: "::1", Daddr: "2001:db8::5", Sport: 40000, Dport: 443, Cookie: 5,
+	}
+	connect := event.Event{Point: event.NetworkConnect, TimeNS: 5e9, Process: actor, Conn: event.Conn{
+		Cookie: 5, Family: event.IPv6, Protocol: 6, LocalPort: 40000, RemotePort: 443,
+		Local: [16]byte{15: 1}, Remote: [16]byte{0x20, 1, 0x0d, 0xb8, 15: 5},
+	}}
+	stranger := event.Process{PID: 77, TID: 77, UID: 5, StartNS: 6e9}
+
+	for name, test := range map[string]struct {
+		ev   event.Event
+		want *tetragon.GetEventsResponse
+	}{
+		"exec": {exec, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{Process: became, Parent: shell()}}, Time: at(4e9),
+		}},
+		"exit": {event.Event{Point: event.ProcessExit, TimeNS: 9e9 + 1, Process: actor, Exit: event.Exit{Code: 3}}, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: &tetragon.ProcessExit{Process: child(), Parent: shell(), Status: 3, Time: at(9e9 + 1)}}, Time: at(9e9 + 1),
+		}},
+		"killed stranger": {event.Event{Point: event.ProcessExit, TimeNS: 9e9, Process: stranger, Exit: event.Exit{Signal: 9}}, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: &tetragon.ProcessExit{
+				Process: &tetragon.Process{
+					ExecId: id(6e9, 77), Pid: u32(77), Uid: u32(5), Flags: "unknown", StartTime: at(6e9), Auid: u32(^uint32(0)), Tid: u32(77),
+				},
+				Signal: "SIGKILL", Time: at(9e9),
+			}}, Time: at(9e9),
+		}},
+		"connect": {connect, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
+				Process: child(), Parent: shell(), FunctionName: "tcp_connect", Action: tetragon.KprobeAction_KPROBE_ACTION_POST,
+				PolicyName: "sonde", Message: "network/connect",
+				Args: []*tetragon.KprobeArgument{{Arg: &tetragon.KprobeArgument_SockArg{SockArg: sock}}},
+			}}, Time: at(5e9),
+		}},
+		"fork": {event.Event{Point: event.ProcessFork, TimeNS: 5e9, Process: actor, Child: event.Process{PID: 13}}, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
+				Process: child(), Parent: shell(), Subsys: "sched", Event: "sched_process_fork", Action: tetragon.KprobeAction_KPROBE_ACTION_POST,
+				PolicyName: "sonde", Message: "process/fork",
+				Args: []*tetragon.KprobeArgument{{Arg: &tetragon.KprobeArgument_IntArg{IntArg: 13}}},
+			}}, Time: at(5e9),
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.want.NodeName = "node-1"
+			e := newLines(small{})
+			e.line(&test.ev)
+			line := string(e.json.b)
+			if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
+				t.Errorf("not one line: %q", line)
+			}
+			var got tetragon.GetEventsResponse
+			if err := protojson.Unmarshal([]byte(line), &got); err != nil {
+				t.Fatalf("%v in %s", err, line)
+			}
+			if !proto.Equal(&got, test.want) {
+				t.Errorf("got\n%s\nwant\n%s", prototext.Format(&got), prototext.Format(test.want))
+			}
+		})
+	}
+}
+
+// Every capability has the name that the API knows it by.
+func TestCapabilityNames(t *testing.T) {
+	for n, name := range capabilityNames {
+		if want := tetragon.CapabilitiesType(n).String(); name != want {
+			t.Errorf("capability %d is %s, want %s", n, name, want)
+		}
+	}
+}
+
+func TestHeldBack(t *testing.T) {
+	e := newLines(small{})
+	e.heldBack(12, booted)
+	var got tetragon.GetEventsResponse
+	if err := protojson.Unmarshal(e.json.b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if n := got.GetRateLimitInfo().GetNumberOfDroppedProcessEvents(); n != 12 || got.NodeName != "node-1" {
+		t.Errorf("%d held back on %s", n, got.NodeName)
+	}
+}
+
+func TestEncodingDoesNotAllocate(t *testing.T) {
+	e := newLines(small{})
+	ev := event.Event{Point: event.ProcessExit, Process: event.Process{PID: 11, TID: 11, StartNS: 3e9}}
+	if n := testing.AllocsPerRun(100, func() {
+		e.json.b = e.json.b[:0]
+		e.line(&ev)
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func FuzzText(f *testing.F) {
+	f.Add("a\"b\\c\x01\xff\u20ac\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		j := json{}
+		j.open('{')
+		j.string("cwd", text)
+		j.close('}')
+		var got tetragon.Process
+		if err := protojson.Unmarshal(j.b, &got); err != nil {
+			t.Fatalf("%q: %v", j.b, err)
+		}
+		repaired := strings.Map(func(r rune) rune {
+			if r == utf8.RuneError {
+				return '?'
+			}
+			return r
+		}, text)
+		if strings.ReplaceAll(got.Cwd, "\ufffd", "?") != repaired {
+			t.Errorf("%q became %q", text, got.Cwd)
+		}
+	})
+}
