@@ -210,17 +210,17 @@ func (c *call) trace(self *profile.Self) error {
 	if err != nil {
 		return err
 	}
-	return recordProblem(self.Trace(c.r.Context(), &stream{c, "sonde.trace"}, d))
+	return recordProblem(self.Trace(c.r.Context(), &fileStream{c, "sonde.trace"}, d))
 }
 
-// stream is a file that is written while it is made.
-type stream struct {
+// fileStream is a file that is written while it is made.
+type fileStream struct {
 	*call
 	name string
 }
 
 // Write writes the headers before the first byte: until then it can be an error.
-func (s *stream) Write(p []byte) (int, error) {
+func (s *fileStream) Write(p []byte) (int, error) {
 	if !s.began {
 		s.began = true
 		s.fileHeader(s.name)

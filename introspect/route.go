@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
 // route is one path with its verbs.
@@ -70,6 +72,18 @@ func routes() []route {
 		}},
 		{path: "/state/sensor", verbs: map[string]verb{
 			"GET": {about: "The sensor itself: version, addresses, memory, and what its programs and maps cost.", handle: (*call).sensor},
+		}},
+		{path: "/trace/sessions", verbs: map[string]verb{
+			"GET": {about: "The sessions: which events are wanted, where they go, and what has become of them.", handle: (*call).sessions},
+			"POST": {about: "Begins the session in the body: JSON as gVisor's runtime monitoring has it, wrapped in trace_session or not. " +
+				"It is not kept over a restart.", write: true, maxBody: stream.MaxSessionBytes, handle: (*call).createSession},
+		}},
+		{path: "/trace/sessions/{name}", verbs: map[string]verb{
+			"DELETE": {about: "Ends a session when its sinks have taken what waits for them, within 10 s, and answers its last ledger.",
+				write: true, handle: (*call).deleteSession},
+		}},
+		{path: "/trace/metadata", verbs: map[string]verb{
+			"GET": {about: "The points, fields and sinks that a session may name.", handle: (*call).traceMetadata},
 		}},
 		{path: "/loglevel", verbs: map[string]verb{
 			"GET": {about: "The log levels.", handle: (*call).logLevel},

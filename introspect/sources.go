@@ -10,6 +10,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/profile"
 	"github.com/sonde-ebpf/sonde/internal/state"
+	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
 // Sources is where the answers come from. All of them may be asked at any time,
@@ -22,6 +23,7 @@ type Sources struct {
 	Containers  Containers
 	Runtime     Runtime
 	Pipeline    func() Pipeline
+	Trace       Trace
 	Sensor      func() Sensor
 	Levels      Levels
 	// Self takes profiles of the sensor itself.
@@ -48,6 +50,18 @@ type Endpoints interface {
 type Processes interface {
 	Processes(state.Query) (total int, rows iter.Seq[*state.Process])
 	Process(pid uint32) (state.Process, bool)
+}
+
+// Trace answers which sessions there are, and changes them.
+type Trace interface {
+	Sessions() []stream.SessionStat
+	// CreateSession begins the session that text describes. missing is what it asks
+	// for and was passed over.
+	CreateSession(text []byte) (name string, missing []string, err error)
+	// DeleteSession ends one and returns its last ledger.
+	DeleteSession(ctx context.Context, name string) (stream.SessionStat, error)
+	// SinkKinds are the kinds of sinks that a session may name.
+	SinkKinds() []string
 }
 
 // Containers answers which containers there are.

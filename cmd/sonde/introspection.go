@@ -63,6 +63,7 @@ func (a *agent) sources() introspect.Sources {
 		Containers: containerList{p.model.containers},
 		Runtime:    runtimeConfig{a},
 		Pipeline:   func() introspect.Pipeline { return a.pipelineState(p) },
+		Trace:      p.sessions,
 		Sensor:     a.sensor,
 		Levels:     a.levels,
 		Wall:       p.model.wall,
