@@ -52,13 +52,16 @@ func TestGVisorBothWays(t *testing.T) {
 	receiveSandbox(t, a, filepath.Join(dir, "gvisor.sock"))
 	readExec(t, <-accepted)
 
-	sandbox := exec.Command("/proc/self/exe", "boot", "e2e-sandbox")
+	sandbox := act(t, "wait", "boot", "e2e-sandbox")
 	sandbox.Args[0] = "runsc-sandbox"
-	sandbox.Env = append(os.Environ(), "SONDE_E2E_ACT=sleep-calls") // ten seconds, and longer than this test
+	alive, err := sandbox.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := sandbox.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { sandbox.Process.Kill(); sandbox.Wait() }()
+	defer func() { alive.Close(); sandbox.Wait() }()
 	a.stop(t)
 	b := a.again(t, "", flags[1]) // the monitor is not asked a second time
 	var shown shownGVisor

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -28,6 +29,13 @@ var acts = map[string]func() error{
 	"talk-to-public":   talkToPublic,
 	"listen":           listen,
 	"exec-from-thread": execFromThread,
+	"wait":             wait,
+}
+
+// wait lasts until its standard input is closed.
+func wait() error {
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 // act prepares a child for one workload.
