@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -68,6 +69,8 @@ func TestExecCarriesItsTexts(t *testing.T) {
 }
 
 func TestExecCarriesWhoItBecame(t *testing.T) {
+	runtime.LockOSThread() // threads of other tests are in other network namespaces
+	defer runtime.UnlockOSThread()
 	ev := execOf(t, nil, "/", "x")
 	var file unix.Stat_t
 	if err := unix.Stat("/proc/self/exe", &file); err != nil {
@@ -117,10 +120,10 @@ func capabilities(t *testing.T, set string) uint64 {
 	return 0
 }
 
-// namespace returns the inode of one of our own, 0 where the kernel has none.
+// namespace returns the inode of one of this thread's, 0 where the kernel has none.
 func namespace(t *testing.T, name string) uint32 {
 	t.Helper()
-	link, err := os.Readlink("/proc/self/ns/" + name)
+	link, err := os.Readlink("/proc/thread-self/ns/" + name)
 	if os.IsNotExist(err) {
 		return 0
 	}
