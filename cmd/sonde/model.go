@@ -167,6 +167,14 @@ func peerClasses() (classes []state.ClassNetwork) {
 	return classes
 }
 
+// cgroupRoot is where the host's cgroup v2 hierarchy can be seen, "" where it cannot.
+func (m *model) cgroupRoot() string {
+	if m.containers == nil {
+		return ""
+	}
+	return m.containers.View().V2
+}
+
 // wall turns a time of the boot clock into one that people know.
 func (m *model) wall(bootNS uint64) time.Time {
 	return time.Now().Add(-time.Duration(m.clock.Now() - bootNS))

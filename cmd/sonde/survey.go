@@ -19,12 +19,27 @@ const maxArguments = 4096
 // processes and sockets were walked to their end.
 func (p *probes) survey(v *state.Survey) (processes, sockets bool) {
 	if p.processes != nil {
-		err := p.processes.Survey(func(who *event.Process) { v.Process(p.seedOf(who)) })
-		if processes = err == nil; !processes {
-			p.opts.log.Warn("processes not compared with the kernel", "err", err)
-		}
+		processes = p.surveyProcesses(v)
 	}
 	return processes, p.surveySockets(v)
+}
+
+// surveyProcesses shows the processes that the kernel's own iterator lists, and then
+// those that only /proc does: an iterator may be refused, and has been found to leave
+// out pid 1 on a hardened kernel. Either alone is a whole walk.
+func (p *probes) surveyProcesses(v *state.Survey) (whole bool) {
+	listed := map[uint32]struct{}{}
+	err := p.processes.Survey(func(who *event.Process) {
+		listed[who.PID] = struct{}{}
+		v.Process(p.seedOf(who))
+	})
+	rest := unlisted{machine: p.opts.machine, self: p.kernel.Self().PID, listed: listed, cgroups: p.model.cgroupRoot()}
+	restErr := rest.each(func(who *event.Process) { v.Process(p.seedOf(who)) })
+	if err != nil && restErr != nil {
+		p.opts.log.Warn("processes not compared with the kernel", "err", errors.Join(err, restErr))
+		return false
+	}
+	return true
 }
 
 // surveySockets shows the sockets of both protocols: of a picture that has both,

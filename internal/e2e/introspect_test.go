@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/procfs"
 )
 
 // ask gets a route over the introspection socket and decodes the answer.
@@ -99,4 +102,45 @@ func TestIntrospectionShowsWhoTalks(t *testing.T) {
 	if exe, _ := os.Executable(); self.Exe != exe {
 		t.Errorf("process %d shown as %q, is %q", os.Getpid(), self.Exe, exe)
 	}
+}
+
+// Introspection shows every process that /proc lists, those too that the kernel's
+// iterators leave out: pid 1 is one on some kernels.
+func TestIntrospectionShowsEveryProcess(t *testing.T) {
+	before := listedProcesses(t)
+	a := startAgent(t)
+	waitUntil(t, func() error {
+		var shown []struct{ PID int }
+		a.ask(t, "/state/processes?limit=100000", &shown)
+		times := map[int]int{}
+		for _, p := range shown {
+			times[p.PID]++
+		}
+		var faults []error
+		for pid := range listedProcesses(t) {
+			if before[pid] && times[pid] != 1 {
+				faults = append(faults, fmt.Errorf("process %d is shown %d times", pid, times[pid]))
+			}
+		}
+		return errors.Join(faults...)
+	})
+}
+
+// listedProcesses are those in /proc that have not ended.
+func listedProcesses(t *testing.T) map[int]bool {
+	t.Helper()
+	all, err := procfs.AllProcs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := map[int]bool{}
+	for _, p := range all {
+		if stat, err := p.Stat(); err == nil && stat.State != "Z" && stat.State != "X" {
+			pids[p.PID] = true
+		}
+	}
+	if !pids[1] {
+		t.Fatal("/proc does not list pid 1")
+	}
+	return pids
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
 
 // processKey identifies a process for the life of the machine.
@@ -13,6 +14,15 @@ type processKey struct {
 }
 
 func keyOf(p *event.Process) processKey { return processKey{p.StartNS, p.PID} }
+
+// coarse reports whether the start may be one that /proc told: whole ticks, rounded down.
+func (k processKey) coarse() bool { return k.startNS%procfs.TickNS == 0 }
+
+// same reports whether two keys are of one process, where one start is coarse. A pid
+// does not come round within a tick.
+func (k processKey) same(o processKey) bool {
+	return k.pid == o.pid && k.startNS/procfs.TickNS == o.startNS/procfs.TickNS && (k.coarse() || o.coarse())
+}
 
 // NoLoginUID is the login user of a process that no login began, and of one whose
 // login user is not known.
@@ -46,9 +56,27 @@ func newProcesses(n int) processes {
 	return processes{table: table[process]{max: n}, index: map[processKey]slotID{}, latest: map[uint32]slotID{}}
 }
 
+// lookup returns where the process is, 0 if it is not known. One that was known by a
+// coarse start is known by the exact one as soon as somebody has it.
+func (p *processes) lookup(k processKey) slotID {
+	if id := p.index[k]; id != 0 {
+		return id
+	}
+	id := p.latest[k.pid]
+	if id == 0 || !p.at(id).rec.key.same(k) {
+		return 0
+	}
+	if key := &p.at(id).rec.key; key.coarse() {
+		delete(p.index, *key)
+		*key = k
+		p.index[k] = id
+	}
+	return id
+}
+
 // find returns the process, nil if it is not known.
 func (p *processes) find(k processKey) *slot[process] {
-	if id := p.index[k]; id != 0 {
+	if id := p.lookup(k); id != 0 {
 		return p.at(id)
 	}
 	return nil
@@ -139,7 +167,7 @@ func (s *Store) applyExec(ev *event.Event) {
 func (s *Store) applyExit(ev *event.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := s.processes.index[keyOf(&ev.Process)]
+	id := s.processes.lookup(keyOf(&ev.Process))
 	if id == 0 || s.processes.at(id).phase != live {
 		return
 	}

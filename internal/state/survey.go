@@ -15,6 +15,8 @@ type Socket struct {
 
 // ProcessSeed is a process that a Survey found.
 type ProcessSeed struct {
+	// Process.StartNS may be what /proc tells, rounded down to a multiple of procfs.TickNS: it
+	// is the same process as one of that pid whose exact start lies in that tick.
 	Process  event.Process
 	LoginUID uint32 // NoLoginUID if there is none
 	Exe      string

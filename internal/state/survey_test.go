@@ -3,6 +3,9 @@ package state
 import (
 	"testing"
 	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
 
 // walk is one Survey of the given things, to its end.
@@ -143,4 +146,60 @@ func TestSurveyNumbersGoRound(t *testing.T) {
 			t.Fatalf("Survey %d: %+v", i, d)
 		}
 	}
+}
+
+// TestCoarseStart: a process that /proc told, its start in whole ticks, is the same as
+// the one that an event tells exactly, whichever comes first; its end too. Another
+// process of that pid is not.
+func TestCoarseStart(t *testing.T) {
+	const tick = 500 * procfs.TickNS
+	coarse, exact, later := named(1, tick, "init"), named(1, tick+1234, "init"), named(1, tick+procfs.TickNS, "other")
+	child := named(2, tick+5678, "child")
+	child.PPID = 1
+	fork := event.Event{Point: event.ProcessFork, TimeNS: 900 * second, Process: exact, Child: child}
+	one := func(t *testing.T, f *fixture, start uint64) {
+		t.Helper()
+		if p, _ := f.Process(1); p.StartNS != start || f.processes.len() != 2 || len(f.processes.index) != 2 {
+			t.Errorf("%d processes, pid 1 started at %d, want 2 and %d", f.processes.len(), p.StartNS, start)
+		}
+		if p, _ := f.Process(2); ancestry(p) != "2 /sbin/init < 1 /sbin/init" {
+			t.Errorf("the child is %s", ancestry(p))
+		}
+	}
+	seed := []ProcessSeed{{Process: coarse, Exe: "/sbin/init"}}
+	t.Run("proc first", func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.walk(seed)
+		f.Apply(&fork)
+		one(t, f, tick+1234)
+		f.walk(append(seed, ProcessSeed{Process: child}))
+		one(t, f, tick+1234)
+		f.Apply(&event.Event{Point: event.ProcessExit, TimeNS: 901 * second, Process: exact})
+		if p, _ := f.Process(1); p.ExitedNS == 0 {
+			t.Error("it lives on after its exit")
+		}
+	})
+	t.Run("event first", func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.exec(exact, "/sbin/init")
+		f.Apply(&fork)
+		f.walk(append(seed, ProcessSeed{Process: child}))
+		one(t, f, tick+1234)
+	})
+	t.Run("exit first", func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.walk(seed)
+		f.Apply(&event.Event{Point: event.ProcessExit, TimeNS: 901 * second, Process: exact})
+		if p, _ := f.Process(1); p.ExitedNS == 0 || p.StartNS != tick+1234 {
+			t.Errorf("after its exit: %+v", p)
+		}
+	})
+	t.Run("another", func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.walk(seed)
+		f.exec(later, "/other")
+		if p, _ := f.Process(1); f.processes.len() != 2 || p.StartNS != later.StartNS {
+			t.Errorf("%d processes, the last one %+v", f.processes.len(), p)
+		}
+	})
 }
