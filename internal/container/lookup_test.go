@@ -21,7 +21,7 @@ func dockerRef(n int) Ref { return Ref{ID: drawn(n), Runtime: Docker} }
 // answers with inspect.
 func newLookups(t *testing.T, max int, inspect http.HandlerFunc) *lookups {
 	t.Helper()
-	s := newService(Docker, serveHTTP(t, inspect), 200*time.Millisecond)
+	s := newService(Docker, serveHTTP(t, inspect), 10*time.Second)
 	t.Cleanup(s.close)
 	s.check(t.Context())
 	l := &lookups{services: []*service{s}, believed: time.Hour, queue: make(chan ID, max), observers: map[int]func(Meta, State){}}
@@ -39,9 +39,9 @@ func work(t *testing.T, l *lookups) {
 
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 	}
 }
@@ -59,7 +59,6 @@ func TestSingleFlight(t *testing.T) {
 		<-release
 		found(w, r)
 	})
-	l.services[0].deadline = 10 * time.Second
 	work(t, l)
 	begin := time.Now()
 	var wait sync.WaitGroup
@@ -132,6 +131,7 @@ func TestRetry(t *testing.T) {
 			found(w, r)
 		}
 	})
+	l.services[0].deadline = time.Second
 	var told []State
 	var mu sync.Mutex
 	l.subscribe(func(m Meta, s State) {
@@ -244,7 +244,7 @@ func TestGuess(t *testing.T) {
 // TestUnknownRuntime: a bare id is asked about everywhere, and who knows it has it.
 func TestUnknownRuntime(t *testing.T) {
 	l := newLookups(t, 16, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotFound) })
-	podman := newService(Podman, serveHTTP(t, found), time.Second)
+	podman := newService(Podman, serveHTTP(t, found), 10*time.Second)
 	t.Cleanup(podman.close)
 	podman.check(t.Context())
 	l.services = append(l.services, podman)

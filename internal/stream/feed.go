@@ -162,7 +162,7 @@ func (f *feed) end(deadline <-chan struct{}) bool {
 }
 
 // graceTime is for a sink to return from a call when its time is up.
-const graceTime = 100 * time.Millisecond
+const graceTime = time.Second
 
 // stat reads the ledger; outcomes first, so that a snapshot of a busy feed never
 // shows more of them than events.
