@@ -17,6 +17,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/gvisor"
 	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/tetragon"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
 
@@ -40,6 +41,7 @@ type agent struct {
 	introspect *introspect.Server // nil if it is off
 	pusher     *exporter.Pusher   // nil without --push.url
 	gvisor     *gvisor.Receiver   // nil without --gvisor.endpoint
+	tetragon   *tetragon.Server   // nil without --grpc.listen-address
 	probes     atomic.Pointer[probes]
 
 	memoryLimit uint64 // bytes, 0 for none
@@ -174,6 +176,9 @@ func (a *agent) start(ctx context.Context) error {
 	if err := a.steps.Do("gvisor", a.listenGVisor); err != nil {
 		return err
 	}
+	if err := a.steps.Do("grpc", a.listenTetragon); err != nil {
+		return err
+	}
 	if err := a.steps.Do("privileges", a.dropPrivileges); err != nil {
 		return err
 	}
@@ -294,6 +299,9 @@ func (a *agent) serve(ctx context.Context, signals *signals) error {
 	if a.pusher != nil {
 		g.Go(func() error { return a.pusher.Run(outlive) })
 	}
+	if a.tetragon != nil {
+		g.Go(func() error { return a.tetragon.Serve(work, a.tetragonSources(probes)) })
+	}
 	received := a.receiveSandboxes(work, g)
 	g.Go(func() error { return a.reload(work, signals.hangup) })
 	g.Go(func() error { return a.supervisor.watchdog(outlive, a.vitals.eventPath) })
@@ -367,6 +375,9 @@ func (a *agent) release() error {
 	}
 	if a.gvisor != nil {
 		errs = append(errs, closed(a.gvisor.Close()))
+	}
+	if a.tetragon != nil {
+		errs = append(errs, a.tetragon.Close())
 	}
 	if p := a.probes.Load(); p != nil {
 		errs = append(errs, p.Close())

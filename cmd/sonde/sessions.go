@@ -20,14 +20,15 @@ import (
 // and the ones that were created since.
 type sessions struct {
 	*stream.Manager
-	log *slog.Logger
+	log     *slog.Logger
+	machine *sinkMachine // that sinks ask
 	// listed are the sessions of the configuration in force, by name, as JSON. Only
 	// follow touches it, which the configuration's store calls one at a time.
 	listed map[string]string
 }
 
 func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel) *sessions {
-	return &sessions{log: log, listed: map[string]string{}, Manager: stream.NewManager(stream.ManagerOptions{
+	return &sessions{log: log, machine: m, listed: map[string]string{}, Manager: stream.NewManager(stream.ManagerOptions{
 		Open: m.open,
 		Enable: func(points []event.Point) error {
 			return k.SetPoints(append(event.AllPoints(), points...)...) // the picture wants them all

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/gvisor"
+	"github.com/sonde-ebpf/sonde/internal/tetragon"
 )
 
 // settings are the flags of run and check that have no key in the configuration
@@ -45,6 +46,8 @@ type settings struct {
 	push pushSettings
 
 	gvisorEndpoint string
+
+	grpcListen, grpcInfoFile string
 
 	table []*setting
 }
@@ -109,6 +112,10 @@ func (s *settings) flags() []*setting {
 		{name: "push.headers-file", set: text(&s.push.headersFile), help: "File with HTTP headers for pushes, one \"Name: value\" a line."},
 		{name: "gvisor.endpoint", set: checked(&s.gvisorEndpoint, checkEndpoint),
 			help: "Socket on which gVisor's sandboxes are received, such as " + gvisor.DefaultEndpoint + ". Root alone may connect. Empty: none are."},
+		{name: "grpc.listen-address", preset: one("unix:///run/sonde/" + tetragonSocket), set: checked(&s.grpcListen, checkListenOrNone),
+			help: "Address of Tetragon's API: unix:///path, for root alone, or host:port on loopback. By default in --run.dir. Empty: none."},
+		{name: "grpc.info-file", preset: one(tetragon.DefaultInfoFile), set: text(&s.grpcInfoFile),
+			help: "File in which Tetragon's clients look for that address. It is left alone where another sensor has written it. Empty: none."},
 		{name: "state.dir", preset: one("/var/lib/sonde"), set: checked(&s.stateDir, checkAbsolute),
 			help: "Directory for what must survive a restart."},
 		{name: "events.dir", preset: one("/var/log/sonde"), set: checked(&s.eventsDir, checkAbsolute),
@@ -272,6 +279,13 @@ func checkListen(address string) error {
 		return errors.New("write host:port, such as :9743 or 127.0.0.1:9743, or unix:///path")
 	}
 	return nil
+}
+
+func checkListenOrNone(address string) error {
+	if address == "" {
+		return nil
+	}
+	return checkListen(address)
 }
 
 func checkAbsolute(path string) error {

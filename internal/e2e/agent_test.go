@@ -129,6 +129,7 @@ func launchIn(t *testing.T, cgroup, dir, pins string, flags ...string) *agent {
 	a := &agent{dir: dir, pins: pins, log: &lockedBuffer{}}
 	args := append([]string{
 		"run", "--web.listen-address=127.0.0.1:0", "--run.dir=" + a.dir, "--bpf.pin-dir=" + a.pins,
+		"--grpc.info-file=" + filepath.Join(a.dir, "tetragon", "info.json"),
 	}, flags...)
 	if !slices.ContainsFunc(flags, func(flag string) bool { return strings.HasPrefix(flag, "--state.dir=") }) {
 		args = append(args, "--state.dir="+filepath.Join(a.dir, "state"))

@@ -33,6 +33,7 @@ var layers = map[string]int{
 	"exporter":           3,
 	"collectors":         3,
 	"introspect":         3,
+	"internal/tetragon":  3,
 	"dashboards":         4,
 	"alerts":             4,
 	"cmd":                5,

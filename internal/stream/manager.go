@@ -108,14 +108,23 @@ func (m *Manager) match(ev *event.Event) {
 // Create opens the sinks of a session and lets it begin. Either all of it exists
 // afterwards, or nothing. skipped are the sinks that could not be opened and were
 // not insisted on.
-func (m *Manager) Create(s *Session) (skipped error, err error) {
+func (m *Manager) Create(s *Session) (skipped error, err error) { return m.create(s, m.o.Open) }
+
+// CreateFor is Create for a session whose one sink is there already, such as a client
+// that has asked for events. The sink is closed with the session.
+func (m *Manager) CreateFor(s *Session, to Sink) error {
+	_, err := m.create(s, func(SinkConfig) (Sink, error) { return to, nil })
+	return err
+}
+
+func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error)) (skipped error, err error) {
 	m.change.Lock()
 	defer m.change.Unlock()
 	if err := m.creatable(s); err != nil {
 		return nil, fmt.Errorf("create session %s: %w", s.Name, err)
 	}
 	r := &running{session: s, created: time.Now()}
-	if skipped, err = m.open(r); err != nil {
+	if skipped, err = r.open(open, m.books); err != nil {
 		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
 	}
 	next := append(slices.Clone(m.sessions), r)
@@ -139,12 +148,12 @@ func (m *Manager) creatable(s *Session) error {
 	return s.validate()
 }
 
-func (m *Manager) open(r *running) (skipped, err error) {
+func (r *running) open(open func(SinkConfig) (Sink, error), b *books) (skipped, err error) {
 	for _, c := range r.session.Sinks {
-		sink, err := m.o.Open(c)
+		sink, err := open(c)
 		switch {
 		case err == nil:
-			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, m.books))
+			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, b))
 		case c.IgnoreSetupError:
 			skipped = errors.Join(skipped, fmt.Errorf("open sink %s: %w", c.Name, err))
 		default:

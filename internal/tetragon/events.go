@@ -1,0 +1,154 @@
+package tetragon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	api "github.com/cilium/tetragon/api/v1/tetragon"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/sink"
+	"github.com/sonde-ebpf/sonde/internal/stream"
+)
+
+// GetEvents streams events until the client leaves or the sensor stops. The stream
+// is a session: it is listed, and can be deleted, like any other.
+func (s *service) GetEvents(r *api.GetEventsRequest, out grpc.ServerStreamingServer[api.GetEventsResponse]) error {
+	choice, err := newChoice(r)
+	if err != nil {
+		return status.Errorf(codes.InvalidArgument, "get events: %v", err)
+	}
+	to := &client{
+		out: out, choice: choice, encoder: sink.NewEncoder(s.from.Machine),
+		told: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
+	}
+	name, err := s.begin(choice.points(), to)
+	if err != nil {
+		return status.Errorf(codes.ResourceExhausted, "get events: %v", err)
+	}
+	s.log.Info("stream begins", "session", name)
+	headerErr := out.SendHeader(nil) // who waits for it knows that nothing is missed from here on
+	close(to.told)
+	if headerErr != nil {
+		return errors.Join(headerErr, s.end(out.Context(), name))
+	}
+	select {
+	case <-out.Context().Done():
+	case <-to.gone:
+	case <-s.stopping.Done():
+	case <-to.closed:
+		return status.Errorf(codes.Aborted, "session %s has ended", name)
+	}
+	return s.end(out.Context(), name)
+}
+
+// sinkName is the label "sink" of streams; their sessions are called grpc-1 to
+// grpc-16, and the lowest number that is free is taken, so that there are never more
+// names than sessions.
+const sinkName = "grpc"
+
+// begin creates the session of a stream.
+func (s *service) begin(points []stream.Point, to stream.Sink) (name string, err error) {
+	for n := 1; n <= stream.MaxSessions; n++ {
+		name = fmt.Sprintf("%s-%d", sinkName, n)
+		err = s.from.Sessions.CreateFor(&stream.Session{Name: name, Points: points, Sinks: []stream.SinkConfig{{Name: sinkName}}}, to)
+		if !errors.Is(err, stream.ErrSessionExists) {
+			break
+		}
+	}
+	return name, err
+}
+
+// end deletes the session of a stream. A client that is still there gets what waits.
+func (s *service) end(client context.Context, name string) error {
+	ctx, done := context.WithTimeout(client, drainTime/2)
+	defer done()
+	ledger, err := s.from.Sessions.Delete(ctx, name)
+	for _, k := range ledger.Sinks {
+		s.log.Info("stream ended", "session", name, "delivered", k.Delivered, "dropped", k.Lost())
+	}
+	switch {
+	case client.Err() != nil:
+		return status.FromContextError(client.Err()).Err()
+	case err != nil && !errors.Is(err, stream.ErrSinkHangs) && !errors.Is(err, stream.ErrNoSession):
+		return status.Errorf(codes.Internal, "%v", err)
+	default:
+		return status.Error(codes.Unavailable, "the sensor stops")
+	}
+}
+
+// client is the sink of one stream.
+type client struct {
+	out     grpc.ServerStreamingServer[api.GetEventsResponse]
+	choice  *choice
+	encoder *sink.Encoder
+	failed  bool
+	told    chan struct{} // closed when the client knows that the stream has begun
+	gone    chan struct{} // closed when nothing can be sent any more
+	closed  chan struct{} // closed with the session
+}
+
+// Deliver sends what the client has chosen. What it did not choose counts as
+// delivered: it was looked at, and nobody misses it.
+func (c *client) Deliver(batch []event.Event, lost func(*event.Event, event.Loss)) {
+	<-c.told
+	for i := range batch {
+		if loss, ok := c.send(&batch[i]); !ok {
+			lost(&batch[i], loss)
+		}
+	}
+}
+
+func (c *client) send(ev *event.Event) (event.Loss, bool) {
+	if c.failed {
+		return event.LossPeer, false
+	}
+	// The lines are where it is written once what an event is in Tetragon's terms.
+	r := &api.GetEventsResponse{}
+	if err := protojson.Unmarshal(c.encoder.Line(ev), r); err != nil {
+		return event.LossEncode, false
+	}
+	if !c.choice.wants(r) {
+		return 0, true
+	}
+	c.choice.cut(r)
+	if err := c.out.Send(r); err != nil {
+		c.failed = true
+		close(c.gone)
+		return event.LossPeer, false
+	}
+	return 0, true
+}
+
+// Close tells the stream that its session is no more.
+func (c *client) Close() error {
+	close(c.closed)
+	return nil
+}
+
+// kinds says which of the API's kinds of events each point becomes.
+var kinds = [event.Points]api.EventType{
+	event.ProcessExec: api.EventType_PROCESS_EXEC, event.ProcessExit: api.EventType_PROCESS_EXIT, event.ProcessFork: api.EventType_PROCESS_TRACEPOINT,
+	event.NetworkConnect: api.EventType_PROCESS_KPROBE, event.NetworkAccept: api.EventType_PROCESS_KPROBE,
+	event.NetworkClose: api.EventType_PROCESS_KPROBE, event.NetworkListen: api.EventType_PROCESS_KPROBE,
+}
+
+// points are those whose events the client may want: of the kinds that it names, or
+// of all. A fork is only for who names its kind: Tetragon tells of none by itself.
+func (c *choice) points() []stream.Point {
+	var all []stream.Point
+	for _, p := range event.AllPoints() {
+		named := c.kinds != nil && slices.Contains(c.kinds, kinds[p])
+		if p == event.Canary || !named && (c.kinds != nil || p == event.ProcessFork) {
+			continue
+		}
+		all = append(all, stream.Point{Name: p.String(), Point: p, Fields: event.FieldCredentials | event.FieldCapabilities | event.FieldNamespaces})
+	}
+	return all
+}
