@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/internal/container"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
 
@@ -20,6 +21,7 @@ type machine struct {
 	fs   procfs.FS
 	proc string // mount point of procfs
 	sys  string // mount point of sysfs
+	root string // where the host's root is mounted
 	euid int
 }
 
@@ -28,6 +30,7 @@ func newMachine(s *settings) machine {
 		fs:   procfs.New(procfs.Options{Proc: s.procFS, Sys: s.sysFS}),
 		proc: s.procFS,
 		sys:  s.sysFS,
+		root: s.rootFS,
 		euid: os.Geteuid(),
 	}
 }
@@ -35,15 +38,23 @@ func newMachine(s *settings) machine {
 // cgroupV2 returns the root of the host's cgroup v2 hierarchy: the one named, or
 // the best that is mounted; "" where there is none.
 func (m machine) cgroupV2(named string) string {
-	candidates := []string{named, "/host/sys/fs/cgroup", "/host/sys/fs/cgroup/unified"}
-	if named == "" {
-		candidates = candidates[1:]
-	}
-	found, err := m.fs.CgroupV2(candidates...)
+	found, err := m.cgroupsV2(named)
 	if err != nil || len(found) == 0 {
 		return ""
 	}
 	return found[0].Dir
+}
+
+// cgroupsV2 returns the cgroup v2 hierarchies that can be seen, the best one first.
+func (m machine) cgroupsV2(named string) ([]procfs.Hierarchy, error) {
+	var candidates []string
+	if named != "" {
+		candidates = append(candidates, named)
+	}
+	for _, dir := range container.HostCgroups(m.root) {
+		candidates = append(candidates, dir, filepath.Join(dir, "unified"))
+	}
+	return m.fs.CgroupV2(candidates...)
 }
 
 // anonymousMemory is what this process is charged for besides maps and files.

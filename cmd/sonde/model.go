@@ -46,7 +46,7 @@ func newModel(log *slog.Logger, s *settings, c *config.Config, limit uint64) (*m
 	}
 	var err error
 	m.containers, err = container.New(container.Options{
-		Proc: s.procFS, CgroupRoot: s.cgroupFS, Runtimes: c.Containers, Max: c.Limits.Containers,
+		Proc: s.procFS, Rootfs: s.rootFS, CgroupRoot: s.cgroupFS, Runtimes: c.Containers, Max: c.Limits.Containers,
 		Log: log.With(logging.TargetKey, "container"),
 	})
 	if err != nil {

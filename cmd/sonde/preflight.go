@@ -211,7 +211,7 @@ func (p *preflight) bpffs() finding {
 }
 
 func (p *preflight) cgroup() finding {
-	all, err := p.fs.CgroupV2(p.settings.cgroupFS, "/host/sys/fs/cgroup", "/host/sys/fs/cgroup/unified")
+	all, err := p.cgroupsV2(p.settings.cgroupFS)
 	switch {
 	case err != nil:
 		return warn("", "%v", err)

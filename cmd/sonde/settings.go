@@ -39,6 +39,7 @@ type settings struct {
 	stopTimeout               time.Duration
 	btf                       string
 	procFS, sysFS, cgroupFS   string
+	rootFS                    string
 	node                      string
 	logFormat                 string
 	collectorsDisableDefaults bool
@@ -129,10 +130,12 @@ func (s *settings) flags() []*setting {
 		{name: "run.stop-timeout", preset: one("5s"), set: period(&s.stopTimeout, 100*time.Millisecond, 5*time.Minute),
 			help: "Longest time for an orderly stop."},
 		{name: "btf", set: text(&s.btf), help: "BTF file of the running kernel, for kernels without /sys/kernel/btf/vmlinux."},
+		{name: "path.rootfs", preset: one("/"), set: checked(&s.rootFS, checkAbsolute),
+			help: "Where the host's root directory is mounted, such as /host in a container. --path.procfs and --path.sysfs are below it unless they are given; cgroups and sockets of container runtimes are looked for there too."},
 		{name: "path.procfs", preset: one("/proc"), set: checked(&s.procFS, checkAbsolute), help: "Mount point of procfs."},
 		{name: "path.sysfs", preset: one("/sys"), set: checked(&s.sysFS, checkAbsolute), help: "Mount point of sysfs."},
 		{name: "path.cgroupfs", set: text(&s.cgroupFS),
-			help: "Root of the host's cgroup v2 hierarchy. Empty: /host/sys/fs/cgroup or the mount that shows the whole machine."},
+			help: "Root of the host's cgroup v2 hierarchy. Empty: sys/fs/cgroup below --path.rootfs or /host, or the mount that shows the whole machine."},
 		{name: "process-arguments", toggle: true, preset: one("true"), key: "processes.arguments",
 			help: "Keep the arguments of processes: in /state, in events and in what is sent. Passwords are sometimes among them."},
 		{name: "node.name", set: text(&s.node), help: "Name of this node in logs and pushed series. Empty: the host name."},
@@ -195,6 +198,7 @@ func (s *settings) collectorFlags() []*setting {
 // at once; the error has its exit code.
 func (s *settings) load() (*config.Config, error) {
 	var faults []error
+	s.lookBelowRootFS()
 	none := config.New(nil)
 	for _, f := range s.table {
 		if f.key == "" {
@@ -208,6 +212,17 @@ func (s *settings) load() (*config.Config, error) {
 		return nil, &exitError{code: exitConfig, err: err}
 	}
 	return c, nil
+}
+
+// lookBelowRootFS takes what is not given below the host's root directory.
+func (s *settings) lookBelowRootFS() {
+	root := s.setting("path.rootfs").String()
+	for _, name := range []string{"path.procfs", "path.sysfs"} {
+		f := s.setting(name)
+		if origin, _ := f.origin(); origin == config.OriginDefault {
+			f.texts = []string{filepath.Join(root, f.preset[0])}
+		}
+	}
 }
 
 // config lays the configuration file over the defaults, and environment and

@@ -34,6 +34,36 @@ func parse(t *testing.T, args ...string) *settings {
 	return c.run
 }
 
+// What is not given is taken below --path.rootfs, and shown so.
+func TestRootFS(t *testing.T) {
+	type paths struct{ Proc, Sys, Cgroup string }
+	for _, test := range []struct {
+		args []string
+		want paths
+	}{
+		{nil, paths{"/proc", "/sys", ""}},
+		{[]string{"--path.rootfs=/host"}, paths{"/host/proc", "/host/sys", ""}},
+		{[]string{"--path.rootfs=/r", "--path.procfs=/proc", "--path.cgroupfs=/c"}, paths{"/proc", "/r/sys", "/c"}},
+	} {
+		s := parse(t, test.args...)
+		c, err := s.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (paths{s.procFS, s.sysFS, s.cgroupFS}); got != test.want {
+			t.Errorf("%v: %+v, want %+v", test.args, got, test.want)
+		}
+		for _, v := range s.values(c) {
+			if v.Key == "path.sysfs" && v.Value != test.want.Sys {
+				t.Errorf("%v: path.sysfs is shown as %v", test.args, v.Value)
+			}
+		}
+	}
+	if _, err := parse(t, "--path.rootfs=host").load(); err == nil {
+		t.Error("a relative --path.rootfs is taken")
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sonde.yaml")
 	text := "limits: {ringBytes: 1MiB, processes: 2048, threads: 4096}\ncollectors: {tcp: false, udp: false}\n"

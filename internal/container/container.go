@@ -36,13 +36,13 @@ const (
 // starts nothing.
 func New(o Options) (*Containers, error) {
 	o.setDefaults()
-	view, err := Discover(o.Proc, o.Rootfs, o.CgroupRoot, HostRoots()...)
+	view, err := Discover(o.Proc, o.CgroupRoot, HostCgroups(o.Rootfs)...)
 	if err != nil {
 		return nil, err
 	}
 	c := &Containers{opts: o, kick: make(chan struct{}, 1)}
 	for _, r := range Known() {
-		c.services = append(c.services, newService(r, o.Runtimes.Runtimes[r.String()], o.CallDeadline))
+		c.services = append(c.services, newService(r, o.Runtimes.Runtimes[r.String()], o.CallDeadline, HostRoots(o.Rootfs)...))
 	}
 	c.lookups = &lookups{
 		services: c.services, believed: o.Believe, failed: c.checkSoon,
@@ -50,7 +50,7 @@ func New(o Options) (*Containers, error) {
 	}
 	c.directory = newDirectory(o.Max, c.lookups.push)
 	c.lookups.directory = c.directory
-	files := procfs.New(procfs.Options{Proc: o.Proc, Root: o.Rootfs})
+	files := procfs.New(procfs.Options{Proc: o.Proc})
 	c.resolver = newResolver(files, view, o.Max*groupsPerContainer, o.Max*processesPerContainer,
 		int(o.Keep/o.SweepEvery), c.found)
 	return c, nil

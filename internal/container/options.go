@@ -11,9 +11,9 @@ import (
 // brackets.
 type Options struct {
 	Proc   string // mount point of procfs [/proc]
-	Rootfs string // put before the mount points of mountinfo [/]
+	Rootfs string // where the host's root is mounted, for HostRoots [/]
 	// CgroupRoot is the only place where cgroups are looked for; if it is empty,
-	// HostRoots and the mounts of this process are tried.
+	// HostCgroups and the mounts of this process are tried.
 	CgroupRoot string
 	// Runtimes says where runtimes listen; for the others the usual places are tried.
 	Runtimes config.Containers

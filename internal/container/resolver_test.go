@@ -22,7 +22,7 @@ import (
 func newTestResolver(t *testing.T) (*resolver, map[string]string) {
 	t.Helper()
 	testenv.Root(t)
-	view, err := Discover("/proc", "/", "")
+	view, err := Discover("/proc", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestMissesAreBounded(t *testing.T) {
 // those of a container, with and without the host's tree.
 func TestDiscover(t *testing.T) {
 	testenv.Root(t)
-	host, err := Discover("/proc", "/", "")
+	host, err := Discover("/proc", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func TestShowView(t *testing.T) {
 	if os.Getenv("SONDE_SHOW_VIEW") == "" {
 		return // it has nothing to say of its own
 	}
-	v, err := Discover("/proc", "/", os.Getenv("SONDE_SHOW_ROOT"), HostRoots()...)
+	v, err := Discover("/proc", os.Getenv("SONDE_SHOW_ROOT"), HostCgroups("/")...)
 	if err != nil {
 		t.Fatal(err)
 	}

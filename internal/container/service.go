@@ -36,7 +36,7 @@ func newClient(r Runtime, path string) (client, error) {
 
 // sockets are the usual places of each runtime's socket: its own default, then
 // those of distributions that bring a runtime with them. Each is also looked for
-// below /host. Sockets that users own are not here: what they answer would be
+// below HostRoots. Sockets that users own are not here: what they answer would be
 // taken for the truth about other users' containers.
 var sockets = [Runtimes][]string{
 	Containerd: {
@@ -80,14 +80,17 @@ type endpoint struct {
 }
 
 // newService returns a service that has not been checked yet. Without a path it
-// looks at the usual places.
-func newService(r Runtime, path string, deadline time.Duration) *service {
+// looks at the usual places, and at those below roots.
+func newService(r Runtime, path string, deadline time.Duration, roots ...string) *service {
 	s := &service{runtime: r, configured: path != "", deadline: deadline, duration: metric.NewLive()}
 	if s.configured {
 		s.paths = []string{path}
 	} else {
 		for _, usual := range sockets[r] {
-			s.paths = append(s.paths, usual, filepath.Join("/host", usual))
+			s.paths = append(s.paths, usual)
+			for _, root := range roots {
+				s.paths = append(s.paths, filepath.Join(root, usual))
+			}
 		}
 	}
 	s.endpoints.Store(&[]*endpoint{})

@@ -60,9 +60,27 @@ type View struct {
 // Visible reports whether every container of the machine can be seen.
 func (v *View) Visible() bool { return v.Reason == Seeing }
 
-// HostRoots are the directories below which hosts are usually shown to a sensor
-// that runs in a container.
-func HostRoots() []string { return []string{"/host/sys/fs/cgroup"} }
+// usualRootfs is where a sensor that runs in a container usually finds the host's root.
+const usualRootfs = "/host"
+
+// HostRoots are the directories where the host's root may be mounted besides /: the
+// one that is named, if any is, before the usual one.
+func HostRoots(rootfs string) []string {
+	switch rootfs = filepath.Clean(rootfs); rootfs {
+	case ".", "/", usualRootfs:
+		return []string{usualRootfs}
+	}
+	return []string{rootfs, usualRootfs}
+}
+
+// HostCgroups are the directories in HostRoots that show the host's cgroups.
+func HostCgroups(rootfs string) []string {
+	dirs := HostRoots(rootfs)
+	for i := range dirs {
+		dirs[i] = filepath.Join(dirs[i], "sys/fs/cgroup")
+	}
+	return dirs
+}
 
 // inode numbers of the machine's own namespaces: PROC_CGROUP_INIT_INO and
 // PROC_PID_INIT_INO of include/linux/proc_ns.h, part of the kernel's ABI.
@@ -76,8 +94,8 @@ const (
 // this process. What a directory is, the file system itself says (statfs), never
 // its name or the fields of a mount: a host's tree that is bind-mounted into a
 // cgroup namespace has a strange root there and is perfectly good. Nothing is ever
-// mounted. proc is the mount point of procfs, root is put before mount points.
-func Discover(proc, root, configured string, probe ...string) (View, error) {
+// mounted. proc is the mount point of procfs.
+func Discover(proc, configured string, probe ...string) (View, error) {
 	files := procfs.New(procfs.Options{Proc: proc})
 	v2, v1, err := files.SelfCgroups()
 	if err != nil {
@@ -103,7 +121,7 @@ func Discover(proc, root, configured string, probe ...string) (View, error) {
 	if configured == "" {
 		for _, m := range slices.Backward(mounts) { // a later mount hides an earlier one
 			if m.Type == "cgroup2" || m.Type == "cgroup" {
-				dirs = append(dirs, filepath.Join(root, m.Point))
+				dirs = append(dirs, m.Point)
 			}
 		}
 	}
