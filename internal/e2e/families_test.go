@@ -7,8 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
@@ -16,6 +17,7 @@ import (
 	"github.com/sonde-ebpf/sonde/collectors"
 	"github.com/sonde-ebpf/sonde/exporter"
 	"github.com/sonde-ebpf/sonde/internal/metric"
+	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
 
 // unmoved are the counters and histograms that the reference workload does not move,
@@ -50,45 +52,86 @@ var unmoved = map[string]string{
 	"sonde_state_evictions_total":              "a table that is full",
 	"sonde_strings_sanitized_total":            "a text that is not UTF-8",
 	"sonde_syscalls_unpaired_total":            "calls refused by seccomp, or under way at the start: it may move",
+	"sonde_sink_errors_total":                  "a sink that fails",
 	"sonde_tcp_retransmits_total":              "a network that loses segments",
+	"sonde_workload_oom_kills_total":           "a lack of memory",
 }
 
-// absent are the families without a sample, with what would make one.
-var absent = map[string]string{
-	"sonde_sensor_last_termination_timestamp_seconds": "an earlier run of the sensor",
+// absent are the families that may be without a sample, each with what tells whether
+// this machine lacks what it shows. Whatever is not here must have one.
+var absent = map[string]func(procfs.FS) bool{
+	"sonde_bpf_map_entries":                           before66,
+	"sonde_sensor_cpu_throttled_seconds_total":        noThrottling,
+	"sonde_sensor_last_termination_timestamp_seconds": always, // this is the first run of the sensor
+	"sonde_sensor_memory_events_total":                memoryWithout(func(m procfs.Memory) bool { return len(m.Events) == 0 }),
+	"sonde_sensor_memory_limit_bytes":                 memoryWithout(func(procfs.Memory) bool { return false }),
+	"sonde_sensor_memory_peak_bytes":                  memoryWithout(func(m procfs.Memory) bool { return m.Peak == nil }),
+	"sonde_sensor_memory_usage_bytes":                 memoryWithout(func(m procfs.Memory) bool { return m.Usage == nil }),
+	"sonde_sensor_pressure_seconds_total":             noPressure,
 }
 
-// absentWhere are the families that not every machine has, by the beginning of their
-// names: a cgroup with these controllers, a kernel with pressure information, a count
-// of a map's entries; and those of what is off unless it is asked for.
-var absentWhere = []string{
-	"sonde_bpf_map_entries", "sonde_sensor_memory_", "sonde_sensor_shed_", "sonde_sensor_cpu_", "sonde_sensor_pressure_",
-	"sonde_container", "sonde_host_cgroup_visible",
-	"sonde_events_matched_total", "sonde_events_delivered_total", "sonde_session_", "sonde_sink_", "sonde_workload_",
+func always(procfs.FS) bool { return true }
+
+// before66 tells whether the kernel is older than bpf_map_sum_elem_count.
+func before66(fs procfs.FS) bool {
+	release, err := fs.KernelRelease()
+	if err != nil {
+		return false
+	}
+	major, minor, err := procfs.KernelVersion(release)
+	return err == nil && (major < 6 || major == 6 && minor < 6)
+}
+
+// The sensor's cgroup is that of the test.
+
+func noThrottling(fs procfs.FS) bool {
+	_, err := fs.SelfThrottling()
+	return errors.Is(err, procfs.ErrNoData)
+}
+
+func noPressure(fs procfs.FS) bool {
+	stalls, err := fs.SelfPressure()
+	return len(stalls) == 0 && (err == nil || errors.Is(err, procfs.ErrNoData))
+}
+
+// memoryWithout tells whether there is no memory controller, or one that lacks a number.
+func memoryWithout(lacks func(procfs.Memory) bool) func(procfs.FS) bool {
+	return func(fs procfs.FS) bool {
+		m, err := fs.SelfMemory()
+		return errors.Is(err, procfs.ErrNoData) || err == nil && lacks(m)
+	}
 }
 
 // Every family of the catalogue has a sample, and every counter and histogram moves
-// under a workload of processes, connections, flows, failures and scrapes.
+// under a workload of processes, connections, flows, failures and scrapes, with every
+// collector on and a session.
 func TestEveryFamilyLives(t *testing.T) {
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
 	defer receiver.Close()
-	a := startAgent(t, "--push.url="+receiver.URL, "--push.interval=1s", "--gvisor.endpoint="+t.TempDir()+"/gvisor.sock")
+	file := filepath.Join(t.TempDir(), "sonde.yaml")
+	session := `sessions: [{name: all, points: [{name: process/exec}, {name: network/connect}], sinks: [{name: "null"}]}]`
+	if err := os.WriteFile(file, []byte(session), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := startAgent(t, "--config.file="+file, "--collector.workloads", "--push.url="+receiver.URL, "--push.interval=1s",
+		"--gvisor.endpoint="+t.TempDir()+"/gvisor.sock")
 	before := a.families(t)
 	referenceWorkload(t)
+	machine := procfs.New(procfs.Options{})
 	waitUntil(t, func() error {
 		now := a.families(t)
 		var faults []error
 		for _, f := range slices.Concat(collectors.Declared(), exporter.Declared()) {
-			faults = append(faults, lives(f, before[f.Name], now[f.Name]))
+			faults = append(faults, lives(machine, f, before[f.Name], now[f.Name]))
 		}
 		return errors.Join(faults...)
 	})
 }
 
 // lives says what is missing of a family.
-func lives(f metric.Family, before, now *dto.MetricFamily) error {
+func lives(machine procfs.FS, f metric.Family, before, now *dto.MetricFamily) error {
 	switch {
-	case len(now.GetMetric()) == 0 && absent[f.Name] == "" && !slices.ContainsFunc(absentWhere, func(p string) bool { return strings.HasPrefix(f.Name, p) }):
+	case len(now.GetMetric()) == 0 && (absent[f.Name] == nil || !absent[f.Name](machine)):
 		return fmt.Errorf("%s has no sample", f.Name)
 	case len(now.GetMetric()) == 0 || f.Type == metric.TypeGauge || unmoved[f.Name] != "":
 		return nil
