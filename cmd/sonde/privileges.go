@@ -29,17 +29,17 @@ var kept = []struct {
 
 // dropPrivileges keeps of the capabilities those that are still needed.
 func (a *agent) dropPrivileges() (detail string, err error) {
-	have, err := a.machine.fs.SelfCapabilities()
+	have, err := permitted()
 	if err != nil {
 		return "", err
 	}
 	var keep uint64
 	var names []string
 	for _, c := range kept {
-		if c.bit == unix.CAP_SYS_ADMIN && !a.config.Collectors["bpf"] && have.Has(unix.CAP_BPF) {
+		if c.bit == unix.CAP_SYS_ADMIN && !a.config.Collectors["bpf"] && have>>unix.CAP_BPF&1 == 1 {
 			continue
 		}
-		if have.Has(c.bit) {
+		if have>>c.bit&1 == 1 {
 			keep |= 1 << c.bit
 			names = append(names, c.name)
 		}
@@ -49,6 +49,16 @@ func (a *agent) dropPrivileges() (detail string, err error) {
 		return "not dropped", nil
 	}
 	return strings.Join(names, " "), nil
+}
+
+// permitted asks the kernel, and not /proc, which may be another one's or nobody's.
+func permitted() (bits uint64, err error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	sets := [2]unix.CapUserData{}
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return 0, fmt.Errorf("read own capabilities: %w", err)
+	}
+	return uint64(sets[0].Permitted) | uint64(sets[1].Permitted)<<32, nil
 }
 
 // confine takes all capabilities but those to keep from every thread, and the way

@@ -82,19 +82,13 @@ func TestSoakInSmallCgroup(t *testing.T) {
 	a := launchIn(t, cgroup, dir, pins)
 	a.waitReady(t)
 
-	outer := nodeForks(t)
-	before := a.families(t)
-	inner := nodeForks(t)
+	before, kernelBefore := a.settled(t)
 	for round := 0; round == 0 || time.Now().Before(until); round++ {
 		a.loadOnce(t, connections)
 	}
-	inner = nodeForks(t) - inner
-	after := a.families(t)
-	outer = nodeForks(t) - outer
-
-	forks := sum(after, "sonde_process_forks_total") - sum(before, "sonde_process_forks_total")
-	if forks < inner || forks > outer {
-		t.Errorf("counted %v forks, the kernel between %v and %v", forks, inner, outer)
+	after, kernelAfter := a.settled(t)
+	if forks, kernel := sum(after, "sonde_process_forks_total")-sum(before, "sonde_process_forks_total"), kernelAfter-kernelBefore; forks != kernel {
+		t.Errorf("counted %v forks, the kernel %v", forks, kernel)
 	}
 	if n := sum(after, "sonde_bpf_map_update_failures_total"); n != 0 {
 		t.Errorf("%v entries found no room in a map", n)
@@ -178,6 +172,23 @@ func (h *holder) release(t *testing.T) {
 	if err := h.cmd.Wait(); err != nil {
 		t.Error(err)
 	}
+}
+
+// settled scrapes at an instant in which no fork is under way, which the kernel's
+// count has and ours has not yet, and returns the kernel's count, too.
+func (a *agent) settled(t *testing.T) (families map[string]*dto.MetricFamily, kernel float64) {
+	t.Helper()
+	waitUntil(t, func() error {
+		kernel, families = nodeForks(t), a.families(t)
+		time.Sleep(10 * time.Millisecond)
+		again := a.families(t)
+		counted, later := sum(families, "sonde_process_forks_total"), sum(again, "sonde_process_forks_total")
+		if now := nodeForks(t); now != kernel || later != counted {
+			return fmt.Errorf("the node does not stop forking: %v and then %v, counted %v and then %v", kernel, now, counted, later)
+		}
+		return nil
+	})
+	return families, kernel
 }
 
 func (a *agent) notKilled(t *testing.T) {

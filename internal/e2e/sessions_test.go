@@ -45,11 +45,21 @@ func withSession(t *testing.T, flags ...string) (a *agent, events string) {
 	return startAgent(t, append(flags, "--config.file="+file, "--events.dir="+dir)...), events
 }
 
+// realPath follows links, as the kernel does.
+func realPath(t *testing.T, path string) string {
+	t.Helper()
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return real
+}
+
 // What a process did is told with who it was, and everything that was wanted arrives
 // or is counted.
 func TestSessionWritesWhatHappened(t *testing.T) {
 	a, path := withSession(t)
-	dir := t.TempDir()
+	dir, shell, program := t.TempDir(), realPath(t, "/bin/sh"), realPath(t, "/bin/true")
 	sh := exec.Command("/bin/sh", "-c", `/bin/true one "two words"; exit 3`)
 	sh.Dir = dir
 	if err := sh.Run(); sh.ProcessState.ExitCode() != 3 {
@@ -61,7 +71,7 @@ func TestSessionWritesWhatHappened(t *testing.T) {
 		for _, ev := range lines(t, path) {
 			x, end := ev.GetProcessExec(), ev.GetProcessExit()
 			switch {
-			case x.GetProcess().GetBinary() == "/bin/true" && x.GetProcess().GetCwd() == dir:
+			case x.GetProcess().GetBinary() == program && x.GetProcess().GetCwd() == dir:
 				if x.Parent.GetPid().GetValue() != uint32(sh.ProcessState.Pid()) {
 					t.Errorf("the parent is %v, not %d", x.Parent, sh.ProcessState.Pid())
 				}
@@ -71,7 +81,7 @@ func TestSessionWritesWhatHappened(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{`exec one "two words"`, "exit /bin/sh"}; !slices.Equal(got, want) {
+	if want := []string{`exec one "two words"`, "exit " + shell}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	f := a.families(t)
@@ -101,9 +111,10 @@ func TestNoProcessArguments(t *testing.T) {
 	if err := exec.Command("/bin/true", secret).Run(); err != nil {
 		t.Fatal(err)
 	}
+	program := realPath(t, "/bin/true")
 	seen := func() bool {
 		return slices.ContainsFunc(lines(t, path), func(ev *tetragon.GetEventsResponse) bool {
-			return ev.GetProcessExit().GetProcess().GetBinary() == "/bin/true"
+			return ev.GetProcessExit().GetProcess().GetBinary() == program
 		})
 	}
 	for end := time.Now().Add(30 * time.Second); !seen() && time.Now().Before(end); {

@@ -66,7 +66,7 @@ func (t *lines) actor(ev *event.Event, exec bool) {
 	}
 	p.UID = ev.Process.UID
 	if exec { // what the event says, not what may have come since
-		p.Exe, p.Args, p.Cwd = text(ev, event.TextPath), text(ev, event.TextArgs), text(ev, event.TextCwd)
+		p.Exe, p.Args, p.Cwd = view(ev.Executable()), view(ev.Text(event.TextArgs)), view(ev.Text(event.TextCwd))
 		p.ExecNS, p.Seeded, p.Forked = ev.TimeNS, false, false
 	}
 	parent, hasParent := t.machine.Process(p.ParentPID, p.ParentStartNS)
@@ -84,11 +84,8 @@ func (t *lines) actor(ev *event.Event, exec bool) {
 	}
 }
 
-// text views one of an event's texts as a string, for as long as the event lives.
-func text(ev *event.Event, kind event.Text) string {
-	b := ev.Text(kind)
-	return unsafe.String(unsafe.SliceData(b), len(b))
-}
+// view shows a text of an event as a string, for as long as the event lives.
+func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
 // process writes the members of a process; ev is its own event, nil for a parent.
 func (t *lines) process(ev *event.Event, p, parent *Process, known bool) {

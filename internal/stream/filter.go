@@ -24,7 +24,7 @@ func (f *Filter) wants(ev *event.Event) bool {
 		(len(f.UIDs) == 0 || slices.Contains(f.UIDs, ev.Process.UID)) &&
 		(len(f.Cgroups) == 0 || slices.Contains(f.Cgroups, ev.Process.CgroupID)) &&
 		(len(f.Names) == 0 || slices.Contains(f.Names, string(trimNUL(ev.Process.Comm[:])))) &&
-		(len(f.Paths) == 0 || hasPrefix(ev.Text(event.TextPath), f.Paths)) &&
+		(len(f.Paths) == 0 || hasPrefix(ev.Executable(), f.Paths)) &&
 		(len(f.Args) == 0 || hasArgument(ev.Text(event.TextArgs), f.Args))
 }
 
