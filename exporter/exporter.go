@@ -37,6 +37,8 @@ type Options struct {
 
 	// ListenAddresses are host:port, or unix:///path.
 	ListenAddresses []string
+	// Listeners are open already, and served instead. Listen takes them over.
+	Listeners []net.Listener
 	// WebConfigFile is an exporter-toolkit file (TLS, basic auth); "" for plain HTTP.
 	WebConfigFile string
 

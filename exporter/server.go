@@ -31,27 +31,41 @@ const unixScheme = "unix://"
 // Listen checks the web configuration and opens every listener. On an error nothing
 // stays open. A port in use answers errors.Is(err, syscall.EADDRINUSE).
 func (e *Exporter) Listen() (err error) {
-	if len(e.opts.ListenAddresses) == 0 {
-		return errors.New("listen: no address")
-	}
-	if err := web.Validate(e.opts.WebConfigFile); err != nil {
-		return fmt.Errorf("read web config %s: %w", e.opts.WebConfigFile, err)
-	}
-	var opened []net.Listener
-	for _, address := range e.opts.ListenAddresses {
-		l, err := listen(address)
+	opened := e.opts.Listeners
+	defer func() {
 		if err != nil {
 			for _, l := range opened {
 				_ = l.Close()
 			}
-			return fmt.Errorf("listen on %s: %w", address, err)
 		}
-		opened = append(opened, l)
+	}()
+	if err := web.Validate(e.opts.WebConfigFile); err != nil {
+		return fmt.Errorf("read web config %s: %w", e.opts.WebConfigFile, err)
+	}
+	if len(opened) == 0 {
+		if opened, err = listenAll(e.opts.ListenAddresses); err != nil {
+			return err
+		}
 	}
 	e.mu.Lock()
 	e.listeners = opened
 	e.mu.Unlock()
 	return nil
+}
+
+// listenAll returns what it has opened also where it fails.
+func listenAll(addresses []string) (opened []net.Listener, err error) {
+	if len(addresses) == 0 {
+		return nil, errors.New("listen: no address")
+	}
+	for _, address := range addresses {
+		l, err := listen(address)
+		if err != nil {
+			return opened, fmt.Errorf("listen on %s: %w", address, err)
+		}
+		opened = append(opened, l)
+	}
+	return opened, nil
 }
 
 func listen(address string) (net.Listener, error) {

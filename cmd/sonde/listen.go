@@ -2,9 +2,27 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
 )
+
+// passedListeners takes over the listening sockets that systemd has opened.
+func passedListeners() ([]net.Listener, error) {
+	passed, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("take over sockets of systemd: %w", err)
+	}
+	// What is no listening stream socket is nil.
+	passed = slices.DeleteFunc(passed, func(l net.Listener) bool { return l == nil })
+	if len(passed) == 0 {
+		return nil, errors.New("take over sockets of systemd: none was passed")
+	}
+	return passed, nil
+}
 
 // listenError gives an error of opening a listener its exit code and a hint.
 func listenError(err error) error {

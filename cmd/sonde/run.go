@@ -223,6 +223,12 @@ func (a *agent) listen() (string, error) {
 		NotReady:        a.notReady,
 		Status:          a.status,
 	}
+	if s.systemdSocket {
+		var err error
+		if o.Listeners, err = passedListeners(); err != nil {
+			return "", &exitError{exitListen, err, "start it through a systemd socket unit with ListenStream=, or without --web.systemd-socket"}
+		}
+	}
 	o.Gatherers = append(o.Gatherers, exporter.Runtime())
 	a.exporter = exporter.New(o)
 	if err := a.makePusher(); err != nil {

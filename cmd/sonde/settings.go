@@ -25,6 +25,7 @@ type settings struct {
 	configNamed bool // by flag or environment, so that it must exist
 
 	listen           []string
+	systemdSocket    bool
 	webConfigFile    string
 	collectorTimeout time.Duration
 	maxRequests      int
@@ -81,6 +82,8 @@ func (s *settings) flags() []*setting {
 			help: "Configuration file; what may change while the sensor runs follows it. The default one may be absent, a named one may not."},
 		{name: "web.listen-address", preset: one(":9743"), repeated: true, set: texts(&s.listen, checkListen),
 			help: "Address of /metrics, /healthz and /readyz: host:port or unix:///path. Repeatable."},
+		{name: "web.systemd-socket", toggle: true, preset: one("false"), set: toggled(&s.systemdSocket),
+			help: "Serve on the sockets that systemd passes (socket activation) instead of --web.listen-address."},
 		{name: "web.config.file", set: text(&s.webConfigFile),
 			help: "File that switches on TLS or authentication, in the format of Prometheus' exporter-toolkit."},
 		{name: "web.collector-timeout", preset: one("5s"), set: period(&s.collectorTimeout, 100*time.Millisecond, time.Minute),
