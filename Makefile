@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build generate lint fmt test test-kernels soak bench docs clean
+.PHONY: help run build image generate lint fmt test test-kernels soak bench docs clean
 
 # ENV settles caches and tools; see the file.
 ENV := source hack/env.sh
@@ -25,6 +25,10 @@ run: build ## build the sensor and run it as root on this machine (ARGS='--flag 
 
 build: ## build bin/sonde: one static binary, eBPF objects inside
 	@$(ENV) && CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sonde ./cmd/sonde
+
+image: ## build the container image sonde:VERSION with podman, buildah or docker
+	@$(ENV) && CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sonde-amd64 ./cmd/sonde
+	@hack/image.sh '$(VERSION)' '$(REVISION)'
 
 generate: ## compile the eBPF programs and make every other generated file anew
 	@hack/generate.sh

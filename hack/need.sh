@@ -22,6 +22,9 @@ for capability in "$@"; do
 		[ -n "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ] || [ -s /etc/ssl/certs/ca-certificates.crt ] ||
 			want ca-certificates "Go fetches modules over HTTPS"
 		;;
+	authorities)
+		[ -d /usr/share/ca-certificates/mozilla ] || want ca-certificates "the image carries its certificate authorities"
+		;;
 	race)
 		have gcc && echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 ||
 			want "gcc libc6-dev" "Go's race detector links with C"
