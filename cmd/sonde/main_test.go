@@ -43,7 +43,9 @@ func TestScriptRoot(t *testing.T) {
 func ownPins(env *testscript.Env) error {
 	dir := fmt.Sprintf("/sys/fs/bpf/sonde-test-%d-%s", os.Getpid(), filepath.Base(env.WorkDir))
 	env.Setenv("SONDE_BPF_PIN_DIR", dir)
-	env.Defer(func() { os.RemoveAll(dir) })
+	for _, d := range []string{dir, dir + "-other"} { // a second sensor's
+		env.Defer(func() { os.RemoveAll(d) })
+	}
 	return nil
 }
 
