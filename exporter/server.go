@@ -7,12 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sonde-ebpf/sonde/internal/unixsocket"
 )
 
 // Limits of the server.
@@ -24,9 +25,6 @@ const (
 	shutdownTimeout   = 2 * time.Second // less than any time to stop that is not meant as "at once"
 	maxHeaderBytes    = 16 << 10
 )
-
-// unixScheme begins the address of a Unix socket.
-const unixScheme = "unix://"
 
 // Listen checks the web configuration and opens every listener. On an error nothing
 // stays open. A port in use answers errors.Is(err, syscall.EADDRINUSE).
@@ -69,27 +67,11 @@ func listenAll(addresses []string) (opened []net.Listener, err error) {
 }
 
 func listen(address string) (net.Listener, error) {
-	path, unix := strings.CutPrefix(address, unixScheme)
+	path, unix := strings.CutPrefix(address, unixsocket.Scheme)
 	if !unix {
 		return net.Listen("tcp", address)
 	}
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	return net.Listen("unix", path)
-}
-
-// removeStale removes a socket that nobody answers on, as a killed process leaves
-// it. Anything else is left for Listen to complain about.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Type() != os.ModeSocket {
-		return nil // nothing there that is ours to remove
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		return c.Close() // alive: listening will fail with EADDRINUSE
-	}
-	return os.Remove(path)
+	return unixsocket.Listen("unix", path)
 }
 
 // Addresses returns the addresses listened on, once Listen has succeeded: with the

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sonde-ebpf/sonde/internal/unixsocket"
 )
 
 // writeCertificate writes a self-signed certificate for 127.0.0.1 and its key.
@@ -161,7 +163,7 @@ func TestUnixSocketIsTakenOverFromTheDead(t *testing.T) {
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
 
-	e := newFake(t, Options{ListenAddresses: []string{unixScheme + path}}, nil)
+	e := newFake(t, Options{ListenAddresses: []string{unixsocket.Scheme + path}}, nil)
 	serve(t, e)
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -173,7 +175,7 @@ func TestUnixSocketIsTakenOverFromTheDead(t *testing.T) {
 	}
 	resp.Body.Close()
 
-	second := newFake(t, Options{ListenAddresses: []string{unixScheme + path}}, nil)
+	second := newFake(t, Options{ListenAddresses: []string{unixsocket.Scheme + path}}, nil)
 	if err := second.Listen(); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a second listener on a live socket: %v, want EADDRINUSE", err)
 	}

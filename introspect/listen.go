@@ -10,22 +10,17 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sonde-ebpf/sonde/internal/unixsocket"
 )
 
 // ErrOpenToAll is the error of an address that other nodes can reach without
 // credentials.
 var ErrOpenToAll = errors.New("other nodes can reach it and nothing asks them for credentials; " +
 	"listen on 127.0.0.1, or give a web configuration file with basic_auth_users or a required client certificate")
-
-// unixScheme begins the address of a Unix socket.
-const unixScheme = "unix://"
-
-// socketMode lets root alone connect to a Unix socket.
-const socketMode = 0o600
 
 // door is one open listener and what may pass through it.
 type door struct {
@@ -81,8 +76,8 @@ func (s *Server) Listen() (err error) {
 }
 
 func (s *Server) open(address string, secured security) (door, error) {
-	if path, unix := strings.CutPrefix(address, unixScheme); unix {
-		l, err := listenUnix(path)
+	if path, unix := strings.CutPrefix(address, unixsocket.Scheme); unix {
+		l, err := unixsocket.Listen("unix", path)
 		return door{listener: l, write: s.mayWrite(true)}, err
 	}
 	l, err := net.Listen("tcp", address)
@@ -104,7 +99,7 @@ func (d *door) url() string {
 	address := d.listener.Addr()
 	switch {
 	case address.Network() == "unix":
-		return unixScheme + address.String()
+		return unixsocket.Scheme + address.String()
 	case d.tls:
 		return "https://" + address.String()
 	}
@@ -116,33 +111,6 @@ func (s *Server) mayWrite(local bool) bool {
 		return *s.opts.EnableWrite
 	}
 	return local
-}
-
-func listenUnix(path string) (net.Listener, error) {
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, socketMode); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
-// removeStale removes a socket that nobody answers on, as a killed process leaves
-// it. Anything else is left for Listen to complain about.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Type() != os.ModeSocket {
-		return nil // nothing there that is ours to remove
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		return c.Close() // alive: listening will fail with EADDRINUSE
-	}
-	return os.Remove(path)
 }
 
 // security is what a web configuration file asks of clients.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sonde-ebpf/sonde/internal/unixsocket"
 )
 
 // serve runs a server until the test ends and wants it to stop without an error.
@@ -64,7 +66,7 @@ func TestDefaultAddressTaken(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "introspect.sock")
 	var log logged
 	s := New(Options{
-		Logger: slog.New(slog.NewTextHandler(&log, nil)), ListenAddresses: []string{unixScheme + socket}, DefaultAddress: taken.Addr().String(),
+		Logger: slog.New(slog.NewTextHandler(&log, nil)), ListenAddresses: []string{unixsocket.Scheme + socket}, DefaultAddress: taken.Addr().String(),
 	})
 	serve(t, s, fakeSources(t))
 	if n := len(s.Addresses()); n != 1 {
@@ -77,8 +79,8 @@ func TestDefaultAddressTaken(t *testing.T) {
 	if want := "default introspection address is taken"; !strings.Contains(log.String(), want) || !strings.Contains(log.String(), taken.Addr().String()) {
 		t.Errorf("log %s, want %q and the address", log.String(), want)
 	}
-	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != socketMode {
-		t.Errorf("socket %v, %v, want mode %o", info.Mode(), err, socketMode)
+	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != unixsocket.Mode {
+		t.Errorf("socket %v, %v, want mode %o", info.Mode(), err, unixsocket.Mode)
 	}
 	alone := New(Options{DefaultAddress: taken.Addr().String()}) // nothing else to go on with
 	if err := alone.Listen(); !errors.Is(err, syscall.EADDRINUSE) {
@@ -94,7 +96,7 @@ func TestAddressTaken(t *testing.T) {
 	}
 	defer taken.Close()
 	socket := filepath.Join(t.TempDir(), "s")
-	s := New(Options{ListenAddresses: []string{unixScheme + socket, taken.Addr().String()}})
+	s := New(Options{ListenAddresses: []string{unixsocket.Scheme + socket, taken.Addr().String()}})
 	if err := s.Listen(); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), taken.Addr().String()) {
 		t.Errorf("error %v, want EADDRINUSE and the address", err)
 	}
@@ -114,9 +116,9 @@ func TestUnixSocketIsTakenOverFromTheDead(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
-	s := New(Options{ListenAddresses: []string{unixScheme + path}})
+	s := New(Options{ListenAddresses: []string{unixsocket.Scheme + path}})
 	serve(t, s, Sources{})
-	second := New(Options{ListenAddresses: []string{unixScheme + path}})
+	second := New(Options{ListenAddresses: []string{unixsocket.Scheme + path}})
 	if err := second.Listen(); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a second listener on a live socket: %v, want EADDRINUSE", err)
 	}
@@ -202,7 +204,7 @@ func TestCredentials(t *testing.T) {
 func TestRecordNamesThePeer(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	var log logged
-	serve(t, New(Options{ListenAddresses: []string{unixScheme + socket}, Logger: slog.New(slog.NewTextHandler(&log, nil))}), fakeSources(t))
+	serve(t, New(Options{ListenAddresses: []string{unixsocket.Scheme + socket}, Logger: slog.New(slog.NewTextHandler(&log, nil))}), fakeSources(t))
 	resp, err := overUnix(t, socket).Post("http://sonde/loglevel", "text/plain", strings.NewReader("debug"))
 	if body(t, resp, err); resp.StatusCode != 200 {
 		t.Errorf("status %d", resp.StatusCode)

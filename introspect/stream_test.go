@@ -20,6 +20,7 @@ import (
 
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/state"
+	"github.com/sonde-ebpf/sonde/internal/unixsocket"
 )
 
 // largest counts bytes, and the most that came at once.
@@ -148,7 +149,7 @@ func TestHundredThousandConnections(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	sources := fakeSources(t)
 	sources.Connections = crowded(t)
-	serve(t, New(Options{ListenAddresses: []string{unixScheme + socket}}), sources)
+	serve(t, New(Options{ListenAddresses: []string{unixsocket.Scheme + socket}}), sources)
 	client := overUnix(t, socket)
 	for _, query := range []string{"", "?normalize=false", "?detail=true"} {
 		runtime.GC()

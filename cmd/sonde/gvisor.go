@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,7 +36,7 @@ func (a *agent) listenGVisor() (string, error) {
 	})
 	if err := receiver.Listen(); err != nil {
 		hint := ""
-		if errors.Is(err, gvisor.ErrTaken) {
+		if errors.Is(err, syscall.EADDRINUSE) {
 			hint = "stop what listens there or choose another --gvisor.endpoint"
 		}
 		return "", &exitError{code: exitListen, err: err, hint: hint}

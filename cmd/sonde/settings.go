@@ -16,6 +16,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/gvisor"
 	"github.com/sonde-ebpf/sonde/internal/tetragon"
+	"github.com/sonde-ebpf/sonde/internal/unixsocket"
 )
 
 // settings are the flags of run and check that have no key in the configuration
@@ -317,8 +318,8 @@ func checkEndpoint(path string) error {
 	switch {
 	case path == "":
 		return nil
-	case len(path) > gvisor.MaxPath:
-		return fmt.Errorf("a socket's path has %d bytes at most", gvisor.MaxPath)
+	case len(path) > unixsocket.MaxPath:
+		return fmt.Errorf("a socket's path has %d bytes at most", unixsocket.MaxPath)
 	}
 	return checkAbsolute(path)
 }

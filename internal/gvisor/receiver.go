@@ -14,6 +14,7 @@ import (
 
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/gvisor/wire"
+	"github.com/sonde-ebpf/sonde/internal/unixsocket"
 )
 
 // Bounds of the receiver.
@@ -107,10 +108,10 @@ func New(o Options) *Receiver {
 // Endpoint returns the path of the socket.
 func (r *Receiver) Endpoint() string { return r.opts.Endpoint }
 
-// Listen opens the endpoint. An error that wraps ErrTaken says that somebody else
+// Listen opens the endpoint. An error that is EADDRINUSE says that somebody else
 // has it.
 func (r *Receiver) Listen() (err error) {
-	r.listener, err = listen(r.opts.Endpoint)
+	r.listener, err = unixsocket.Listen("unixpacket", r.opts.Endpoint)
 	return err
 }
 
