@@ -73,47 +73,73 @@ static __always_inline struct mount *mount_of(struct vfsmount *mnt)
 	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 }
 
+/* How far the walk from a file to its task's root has come. */
+struct walk {
+	struct path_room *room;
+	struct dentry *d, *root;
+	struct mount *m, *last; /* last: that of the root */
+	__u32 pos;              /* where the text begins */
+	bool whole;
+};
+
+/* One step up: to the directory that holds the file, or to what the mount lies on. */
+static long walk_up(__u32 step, struct walk *w)
+{
+	struct dentry *d = w->d, *parent = BPF_CORE_READ(d, d_parent);
+	struct mount *m = w->m, *up; /* not w->m below: CO-RE would relocate that, too */
+	__u32 len, pos;
+
+	if (d == w->root && m == w->last)
+		goto whole;
+	if (d == BPF_CORE_READ(m, mnt.mnt_root) || (d == parent && step)) {
+		up = BPF_CORE_READ(m, mnt_parent);
+		if (up == m)
+			goto whole; /* outside of the task's root */
+		w->d = BPF_CORE_READ(m, mnt_mountpoint);
+		w->m = up;
+		return 0;
+	}
+	len = BPF_CORE_READ(d, d_name.len) & (NAME_LEN - 1);
+	if (w->pos < len + 1)
+		return 1;
+	pos = (w->pos - len - 1) & (SEEN_LEN - 1);
+	w->pos = pos;
+	w->room->text[pos] = '/';
+	bpf_probe_read_kernel(&w->room->text[pos + 1], len, BPF_CORE_READ(d, d_name.name));
+	if (d == parent)
+		goto whole;
+	w->d = parent;
+	return 0;
+whole:
+	w->whole = true;
+	return 1;
+}
+
 /*
  * Writes the path of a file as the task sees it, and returns its length, which may
  * be marked as truncated: the beginning is what is missing then. It lies at
  * room->text + SEEN_LEN less its length. A file that is in no directory, as a
- * memfd, has its name alone.
+ * memfd, has its name alone. bpf_loop (5.17) has the verifier look at one step only:
+ * unrolled, two walks took it a second.
  */
 static __always_inline __u32 path_text(struct path_room *room, struct dentry *d,
 				       struct vfsmount *mnt, struct task_struct *t)
 {
 	struct fs_struct *fs = BPF_CORE_READ(t, fs);
-	struct dentry *root = BPF_CORE_READ(fs, root.dentry), *parent, *top;
-	struct mount *last = mount_of(BPF_CORE_READ(fs, root.mnt));
-	struct mount *m = mount_of(mnt), *up;
-	__u32 pos = SEEN_LEN, len;
+	struct walk w = {
+		.room = room,
+		.d = d,
+		.root = BPF_CORE_READ(fs, root.dentry),
+		.m = mount_of(mnt),
+		.last = mount_of(BPF_CORE_READ(fs, root.mnt)),
+		.pos = SEEN_LEN,
+	};
+	__u32 pos;
 
-	for (int i = 0; i < MAX_PATH_DEPTH; i++) {
-		if (d == root && m == last)
-			goto whole;
-		top = BPF_CORE_READ(m, mnt.mnt_root);
-		parent = BPF_CORE_READ(d, d_parent);
-		if (d == top || (d == parent && i)) {
-			up = BPF_CORE_READ(m, mnt_parent);
-			if (up == m)
-				goto whole; /* outside of the task's root */
-			d = BPF_CORE_READ(m, mnt_mountpoint);
-			m = up;
-			continue;
-		}
-		len = BPF_CORE_READ(d, d_name.len) & (NAME_LEN - 1);
-		if (pos < len + 1)
-			break;
-		pos -= len + 1;
-		pos &= SEEN_LEN - 1;
-		room->text[pos] = '/';
-		bpf_probe_read_kernel(&room->text[pos + 1], len, BPF_CORE_READ(d, d_name.name));
-		if (d == parent)
-			goto whole;
-		d = parent;
-	}
-	return (SEEN_LEN - pos) | TEXT_TRUNCATED;
-whole:
+	bpf_loop(MAX_PATH_DEPTH, walk_up, &w, 0);
+	pos = w.pos;
+	if (!w.whole)
+		return (SEEN_LEN - pos) | TEXT_TRUNCATED;
 	if (pos == SEEN_LEN)
 		room->text[--pos] = '/';
 	return SEEN_LEN - pos;
