@@ -140,6 +140,9 @@ func TestStacksOfACgroup(t *testing.T) {
 
 // What does not fit is counted.
 func TestStacksThatDoNotFit(t *testing.T) {
+	if os.Getenv("SONDE_TEST_VM") != "" {
+		t.Skip("an emulated clock looks at too few places: on 6.1 no two within 30 s")
+	}
 	k := newKernel(t, Options{RingBytes: 1 << 20})
 	startAct(t, "storm", "1m") // stacks of many kinds; it is killed at the end
 	for _, test := range []struct {
