@@ -135,6 +135,20 @@ func TestScrapeWithManySockets(t *testing.T) {
 		}
 		return nil
 	})
+	median := a.medianScrape(t)
+	for range idleWindows - 1 { // as above: what disturbs one series does not disturb all
+		if median > maxScrape {
+			median = min(median, a.medianScrape(t))
+		}
+	}
+	if median > maxScrape {
+		t.Errorf("median scrape %v, more than %v", median, maxScrape)
+	}
+}
+
+// medianScrape scrapes 21 times.
+func (a *agent) medianScrape(t *testing.T) time.Duration {
+	t.Helper()
 	var took []time.Duration
 	for range 21 {
 		took = append(took, a.timeScrape(t))
@@ -142,9 +156,7 @@ func TestScrapeWithManySockets(t *testing.T) {
 	slices.Sort(took)
 	median := took[len(took)/2]
 	t.Logf("scrape with %d sockets: median %v, worst %v of %d", manySockets, median, took[len(took)-1], len(took))
-	if median > maxScrape {
-		t.Errorf("median scrape %v, more than %v", median, maxScrape)
-	}
+	return median
 }
 
 func (a *agent) timeScrape(t *testing.T) time.Duration {
