@@ -41,7 +41,7 @@ for dir in /tests/*; do
 	# line may pick tests of bpf, sonde.run=REGEXP.
 	run=
 	[ "${dir##*/}" = bpf ] && run=$(sed -n 's/.*sonde\.run=\([^ ]*\).*/\1/p' /proc/cmdline)
-	./test -test.v -test.short -test.timeout=480s ${run:+-test.run="$run"}
+	./test -test.v -test.short -test.timeout=800s ${run:+-test.run="$run"}
 	status=$?
 	echo "@@STATUS $status"
 	[ $status = 0 ] || verdict=$status

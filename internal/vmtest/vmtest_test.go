@@ -21,7 +21,7 @@ const root = "../.."
 var tested = []string{"internal/vmtest/testdata/guest", "bpf"}
 
 // machineLimit bounds one boot with all its tests; they take a fraction of it.
-const machineLimit = 540 * time.Second
+const machineLimit = 860 * time.Second
 
 // machines is how many run at a time: each keeps one host CPU busy.
 var machines = make(chan struct{}, 2)
