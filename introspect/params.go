@@ -12,7 +12,7 @@ import (
 
 // parameters is every query parameter, with what it means.
 var parameters = []struct{ name, values, about string }{
-	{"container", "an id, its first twelve characters, or `host`", "Only what belongs to that container. One that is not known is 404."},
+	{"container", "an id, its first twelve characters, or `host`", "Only what belongs to that container. One that is not known is 404; not for events, it may be yet to come."},
 	{"normalize", "`true` (default), `false`", "Shows what connections have in common: the port of the side that serves, and of the peer what " +
 		"the runtime configuration says; loopback and ignored networks are left out. `false` shows every single one with its full address."},
 	{"detail", "`true`, `false` (default)", "Shows every single one with all that is known of it."},
@@ -21,7 +21,12 @@ var parameters = []struct{ name, values, about string }{
 	{"offset", "0 to 1000000000", "Leaves out so many entries first."},
 	{"seconds", "1 to 300", "How long to record."},
 	{"hz", "1 to 999", "How often each processor is looked at per second, 99 if it is not said."},
-	{"pid", "1 to 4194303", "Only that process. The number is the machine's, not that of a container."},
+	{"point", "names of points, such as `process/exec,network/connect`", "Only events of those points."},
+	{"uid", "numbers, with commas between them", "Only events of processes with one of those real user ids."},
+	{"comm", "names, with commas between them", "Only events of threads with one of those names."},
+	{"path", "beginnings of paths, with commas between them", "Only executions of files whose path begins with one of them."},
+	{"argument", "texts, with commas between them", "Only executions with an argument that is one of them, whole."},
+	{"pid", "1 to 4194303", "Only that process; of events also several, with commas between them. The number is the machine's, not that of a container."},
 	{"syscall", "a name, such as `read`", "Only that system call."},
 	{"over", "a duration up to `300s`", "Calls that take at least that long, `10ms` if it is not said."},
 	{"debug", "`0` (default), `1`, `2`", "0 is protobuf for `go tool pprof`, 1 and 2 are texts."},

@@ -29,6 +29,7 @@ type verb struct {
 	anyQuery bool     // parameters are somebody else's
 	write    bool     // changes the sensor: must be allowed, and is put on record
 	records  bool     // takes as long as the request says: maxSeconds more than others
+	endless  bool     // goes on until one side ends it
 	maxBody  int64    // bytes; 0 refuses any
 	handle   func(*call) error
 }
@@ -81,6 +82,11 @@ func routes() []route {
 		{path: "/trace/sessions/{name}", verbs: map[string]verb{
 			"DELETE": {about: "Ends a session when its sinks have taken what waits for them, within 10 s, and answers its last ledger.",
 				write: true, handle: (*call).deleteSession},
+		}},
+		{path: "/trace/events", verbs: map[string]verb{
+			"GET": {about: "Events as they happen, one JSON line each, as the sink `jsonl` writes them, until the client leaves. The stream is a session " +
+				"(header X-Session) with a queue of its own; what a slow client misses is told where it is missing.",
+				params: eventParams, endless: true, handle: (*call).events},
 		}},
 		{path: "/trace/metadata", verbs: map[string]verb{
 			"GET": {about: "The points, fields and sinks that a session may name.", handle: (*call).traceMetadata},
@@ -162,13 +168,18 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request, route route,
 			return
 		}
 	}
-	timeout := requestTimeout
-	if verb.records {
-		timeout += maxSeconds * time.Second
+	ctx, deadline := r.Context(), time.Time{}
+	if !verb.endless {
+		timeout := requestTimeout
+		if verb.records {
+			timeout += maxSeconds * time.Second
+		}
+		deadline = time.Now().Add(timeout)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
-	defer cancel()
-	limit(w, time.Now().Add(timeout))
+	limit(w, deadline)
 	r.Body = http.MaxBytesReader(w, r.Body, verb.maxBody)
 	c := &call{w: w, r: r.WithContext(ctx), sources: sources, version: s.opts.Version}
 	err := c.do(verb, door)
@@ -178,7 +189,7 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request, route route,
 	c.end(err)
 }
 
-// limit ends a request whose client neither reads nor writes.
+// limit ends a request whose client neither reads nor writes; the zero time never does.
 func limit(w http.ResponseWriter, deadline time.Time) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(deadline) // a recorder in a test has none

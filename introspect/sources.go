@@ -9,6 +9,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/profile"
+	"github.com/sonde-ebpf/sonde/internal/sink"
 	"github.com/sonde-ebpf/sonde/internal/state"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
@@ -24,8 +25,12 @@ type Sources struct {
 	Runtime     Runtime
 	Pipeline    func() Pipeline
 	Trace       Trace
-	Sensor      func() Sensor
-	Levels      Levels
+	// Machine describes the processes of events.
+	Machine sink.Machine
+	// Stopping is closed when the sensor begins to stop: streams of events end.
+	Stopping <-chan struct{}
+	Sensor   func() Sensor
+	Levels   Levels
 	// Self takes profiles of the sensor itself.
 	Self *profile.Self
 	// Pages keeps the last profiles and shows them to browsers.
@@ -60,6 +65,8 @@ type Trace interface {
 	CreateSession(text []byte) (name string, missing []string, err error)
 	// DeleteSession ends one and returns its last ledger.
 	DeleteSession(ctx context.Context, name string) (stream.SessionStat, error)
+	// Follow begins a session for a client that asks for events, named after its kind.
+	Follow(kind string, points []stream.Point, to stream.Sink) (name string, err error)
 	// SinkKinds are the kinds of sinks that a session may name.
 	SinkKinds() []string
 }

@@ -44,6 +44,10 @@ func (f *fakeTrace) DeleteSession(_ context.Context, name string) (stream.Sessio
 	return gone, nil
 }
 
+func (f *fakeTrace) Follow(string, []stream.Point, stream.Sink) (string, error) {
+	return "", stream.ErrTooManySession
+}
+
 func TestTraceSessions(t *testing.T) {
 	sources := fakeSources(t)
 	sources.Trace = &fakeTrace{}
@@ -81,7 +85,7 @@ func TestTraceNeedsItsSource(t *testing.T) {
 	sources := fakeSources(t)
 	sources.Trace = nil
 	h := newHandler(sources, nil, loopback)
-	for _, path := range []string{"/trace/sessions", "/trace/metadata"} {
+	for _, path := range []string{"/trace/sessions", "/trace/metadata", "/trace/events"} {
 		if w := ask(h, "GET", path, ""); w.Code != http.StatusServiceUnavailable {
 			t.Errorf("%s: %d", path, w.Code)
 		}

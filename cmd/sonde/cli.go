@@ -44,6 +44,7 @@ func newCLI(stdout io.Writer) *cli {
 	c.addContainers()
 	c.addLogLevel()
 	c.addProfile()
+	c.addEvents()
 	c.addTrace()
 	c.addCleanup()
 	return c

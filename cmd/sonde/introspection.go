@@ -64,6 +64,8 @@ func (a *agent) sources() introspect.Sources {
 		Runtime:    runtimeConfig{a},
 		Pipeline:   func() introspect.Pipeline { return a.pipelineState(p) },
 		Trace:      p.sessions,
+		Machine:    p.sessions.machine,
+		Stopping:   p.work.Done(),
 		Sensor:     a.sensor,
 		Levels:     a.levels,
 		Wall:       p.model.wall,

@@ -132,6 +132,14 @@ func (s *sessions) DeleteSession(ctx context.Context, name string) (stream.Sessi
 	return stat, err
 }
 
+// Follow implements introspect.Trace.
+func (s *sessions) Follow(kind string, points []stream.Point, to stream.Sink) (name string, err error) {
+	if name, err = s.CreateNext(kind, points, to); err == nil {
+		s.log.Info("stream begins", "session", name)
+	}
+	return name, err
+}
+
 // SinkKinds implements introspect.Trace.
 func (s *sessions) SinkKinds() []string { return sinkKinds }
 

@@ -1,6 +1,11 @@
 package sink
 
-import "github.com/sonde-ebpf/sonde/internal/event"
+import (
+	"strings"
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
 
 // Encoder turns events into the lines that JSONLines writes, one at a time, for
 // whoever needs them in a form that is made of those. It is for one goroutine.
@@ -15,4 +20,27 @@ func (e *Encoder) Line(ev *event.Event) []byte {
 	e.json.b = e.json.b[:0]
 	e.line(ev)
 	return e.json.b
+}
+
+// Lost returns the line that tells how many events are missing at this place. It is
+// valid until the next call.
+func (e *Encoder) Lost(n uint64) []byte {
+	e.json.b = e.json.b[:0]
+	e.heldBack(n, time.Now())
+	return e.json.b
+}
+
+// Node is the name of the machine, as every line has it.
+func (e *Encoder) Node() string { return e.machine.Node() }
+
+// In reports whether an event is of a container, named by its id or the beginning of
+// it; "" stands for the host.
+func (e *Encoder) In(ev *event.Event, container string) bool {
+	is := view(ev.Text(event.TextContainer))
+	if ev.Source == event.SourceKernel {
+		if p, known := e.machine.Process(ev.Process.PID, ev.Process.StartNS); known {
+			is = p.Container.ID
+		}
+	}
+	return is == container || container != "" && strings.HasPrefix(is, container)
 }

@@ -133,6 +133,9 @@ func (s *JSONLines) Deliver(batch []event.Event, lost func(*event.Event, event.L
 	}
 }
 
+// Lost implements stream.Teller: the line comes before the next batch.
+func (s *JSONLines) Lost(n uint64) { s.encoder.heldBack(n, time.Now()) }
+
 // delivered is the outcome of an event that is not lost: no sink loses one in the ring.
 const delivered = event.LossRing
 

@@ -35,7 +35,7 @@ func (r *rate) turn(now time.Time) (held uint64) {
 	return held
 }
 
-// heldBack writes the line that tells of events that were held back.
+// heldBack writes the line that tells of events that were held back, or lost before.
 func (t *lines) heldBack(n uint64, now time.Time) {
 	j := &t.json
 	j.next = false

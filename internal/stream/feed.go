@@ -17,11 +17,19 @@ type Sink interface {
 	Close() error
 }
 
+// Teller is a Sink that tells in its own stream what it did not get. Lost is called
+// before a Deliver if its queue had no room for n events since the last time.
+type Teller interface {
+	Lost(n uint64)
+}
+
 // feed is what leads from one session to one of its sinks: a queue, and the
 // goroutine that empties it.
 type feed struct {
 	session, name string
 	sink          Sink
+	teller        Teller // the sink, if it is one
+	told          uint64 // lost events of which the teller knows; of run
 	queue         *queue
 	wake          chan struct{}
 	asleep        atomic.Bool
@@ -46,8 +54,9 @@ type feed struct {
 const napTime = time.Millisecond
 
 func newFeed(session, name string, sink Sink, b *books) *feed {
+	teller, _ := sink.(Teller)
 	return &feed{
-		session: session, name: name, sink: sink, books: b,
+		session: session, name: name, sink: sink, teller: teller, books: b,
 		queue: newQueue(QueueEvents, QueueTextBytes), wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 }
@@ -116,12 +125,24 @@ func (f *feed) handOver(batch []event.Event) {
 			f.lose(&batch[i], event.LossStopped)
 		}
 	} else {
+		f.tell()
 		began := time.Now()
 		f.sink.Deliver(batch, f.refuse)
 		f.books.delivered(batch, time.Since(began))
 		f.settle(len(batch))
 	}
 	f.queue.take(len(batch))
+}
+
+// tell tells the sink how much its queue has lost.
+func (f *feed) tell() {
+	if f.teller == nil {
+		return
+	}
+	if lost := f.dropped[event.LossFull].Load() + f.dropped[event.LossShed].Load(); lost > f.told {
+		f.teller.Lost(lost - f.told)
+		f.told = lost
+	}
 }
 
 // settle enters the outcome of a batch of n events.

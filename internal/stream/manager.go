@@ -117,6 +117,20 @@ func (m *Manager) CreateFor(s *Session, to Sink) error {
 	return err
 }
 
+// CreateNext is CreateFor for a client of which there may be several: its session is
+// called kind-1 to kind-16, by the lowest number that is free, so that there are never
+// more names than sessions.
+func (m *Manager) CreateNext(kind string, points []Point, to Sink) (name string, err error) {
+	for n := 1; n <= MaxSessions; n++ {
+		name = fmt.Sprintf("%s-%d", kind, n)
+		err = m.CreateFor(&Session{Name: name, Points: points, Sinks: []SinkConfig{{Name: kind}}}, to)
+		if !errors.Is(err, ErrSessionExists) {
+			break
+		}
+	}
+	return name, err
+}
+
 func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error)) (skipped error, err error) {
 	m.change.Lock()
 	defer m.change.Unlock()

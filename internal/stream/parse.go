@@ -62,7 +62,7 @@ func ParseSession(text []byte) (s *Session, missing []string, err error) {
 func (t *sessionText) session() (s *Session, missing []string, err error) {
 	s = &Session{Name: t.Name, Sinks: t.Sinks}
 	for _, p := range t.Points {
-		named, known := findPoint(p.Name)
+		named, known := FindPoint(p.Name)
 		if !known {
 			missing = append(missing, "point "+p.Name)
 			continue
@@ -117,8 +117,8 @@ var aliases = map[string]event.Point{
 	"sentry/exit_notify_parent": event.ProcessExit,
 }
 
-// findPoint returns the point of that name, an alias included.
-func findPoint(name string) (event.Point, bool) {
+// FindPoint returns the point of that name, an alias included.
+func FindPoint(name string) (event.Point, bool) {
 	if p, ok := aliases[name]; ok {
 		return p, true
 	}
@@ -128,6 +128,17 @@ func findPoint(name string) (event.Point, bool) {
 		}
 	}
 	return 0, false
+}
+
+// AllPoints are the points that tell what happens on the node, all with one filter.
+func AllPoints(f Filter) []Point {
+	var all []Point
+	for _, p := range event.AllPoints() {
+		if p != event.Canary {
+			all = append(all, Point{Name: p.String(), Point: p, Fields: event.AllFields, Filter: f})
+		}
+	}
+	return all
 }
 
 // Metadata describes every point that a session may name, in the order of names.

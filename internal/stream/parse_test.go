@@ -77,7 +77,7 @@ func TestIgnoreMissing(t *testing.T) {
 // Every point that is listed can be asked for with every field it lists.
 func TestMetadataIsTrue(t *testing.T) {
 	for _, m := range Metadata() {
-		p, ok := findPoint(m.Name)
+		p, ok := FindPoint(m.Name)
 		if !ok || p == event.Canary {
 			t.Errorf("%s is listed and not known", m.Name)
 		}

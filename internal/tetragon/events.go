@@ -3,7 +3,6 @@ package tetragon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	api "github.com/cilium/tetragon/api/v1/tetragon"
@@ -11,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/sink"
@@ -28,7 +28,7 @@ func (s *service) GetEvents(r *api.GetEventsRequest, out grpc.ServerStreamingSer
 		out: out, choice: choice, encoder: sink.NewEncoder(s.from.Machine),
 		told: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
 	}
-	name, err := s.begin(choice.points(), to)
+	name, err := s.from.Sessions.CreateNext(streamKind, choice.points(), to)
 	if err != nil {
 		return status.Errorf(codes.ResourceExhausted, "get events: %v", err)
 	}
@@ -48,22 +48,8 @@ func (s *service) GetEvents(r *api.GetEventsRequest, out grpc.ServerStreamingSer
 	return s.end(out.Context(), name)
 }
 
-// sinkName is the label "sink" of streams; their sessions are called grpc-1 to
-// grpc-16, and the lowest number that is free is taken, so that there are never more
-// names than sessions.
-const sinkName = "grpc"
-
-// begin creates the session of a stream.
-func (s *service) begin(points []stream.Point, to stream.Sink) (name string, err error) {
-	for n := 1; n <= stream.MaxSessions; n++ {
-		name = fmt.Sprintf("%s-%d", sinkName, n)
-		err = s.from.Sessions.CreateFor(&stream.Session{Name: name, Points: points, Sinks: []stream.SinkConfig{{Name: sinkName}}}, to)
-		if !errors.Is(err, stream.ErrSessionExists) {
-			break
-		}
-	}
-	return name, err
-}
+// streamKind names the sessions of streams and is the label "sink".
+const streamKind = "grpc"
 
 // end deletes the session of a stream. A client that is still there gets what waits.
 func (s *service) end(client context.Context, name string) error {
@@ -89,6 +75,7 @@ type client struct {
 	choice  *choice
 	encoder *sink.Encoder
 	failed  bool
+	lost    uint64        // events of which the client is to be told that they are missing
 	told    chan struct{} // closed when the client knows that the stream has begun
 	gone    chan struct{} // closed when nothing can be sent any more
 	closed  chan struct{} // closed with the session
@@ -98,14 +85,21 @@ type client struct {
 // delivered: it was looked at, and nobody misses it.
 func (c *client) Deliver(batch []event.Event, lost func(*event.Event, event.Loss)) {
 	<-c.told
+	if c.lost > 0 && !c.failed {
+		c.send(&api.GetEventsResponse{
+			Event:    &api.GetEventsResponse_RateLimitInfo{RateLimitInfo: &api.RateLimitInfo{NumberOfDroppedProcessEvents: c.lost}},
+			NodeName: c.encoder.Node(), Time: timestamppb.Now(),
+		})
+		c.lost = 0
+	}
 	for i := range batch {
-		if loss, ok := c.send(&batch[i]); !ok {
+		if loss, ok := c.tell(&batch[i]); !ok {
 			lost(&batch[i], loss)
 		}
 	}
 }
 
-func (c *client) send(ev *event.Event) (event.Loss, bool) {
+func (c *client) tell(ev *event.Event) (event.Loss, bool) {
 	if c.failed {
 		return event.LossPeer, false
 	}
@@ -118,13 +112,20 @@ func (c *client) send(ev *event.Event) (event.Loss, bool) {
 		return 0, true
 	}
 	c.choice.cut(r)
+	return event.LossPeer, c.send(r)
+}
+
+// send reports whether the client took it.
+func (c *client) send(r *api.GetEventsResponse) bool {
 	if err := c.out.Send(r); err != nil {
 		c.failed = true
 		close(c.gone)
-		return event.LossPeer, false
 	}
-	return 0, true
+	return !c.failed
 }
+
+// Lost implements stream.Teller.
+func (c *client) Lost(n uint64) { c.lost += n }
 
 // Close tells the stream that its session is no more.
 func (c *client) Close() error {

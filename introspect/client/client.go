@@ -3,6 +3,7 @@
 package client
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -23,6 +24,10 @@ import (
 // maxAnswer bounds an answer, in bytes: 65536 processes with long arguments have some
 // 100 MiB.
 const maxAnswer = 512 << 20
+
+// maxLine bounds a line of an answer that goes on, in bytes: an event with the longest
+// texts, every character of them escaped, has some 50 KiB.
+const maxLine = 1 << 20
 
 // Options say which sensor to ask, and who asks.
 type Options struct {
@@ -141,17 +146,37 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 // Ask sends a body and decodes the answer. Also the statuses in fine are answers.
 func (c *Client) Ask(ctx context.Context, method, path, body string, into any, fine ...int) error {
 	return c.ask(ctx, method, path, body, func(answer io.Reader) error {
-		if err := json.NewDecoder(answer).Decode(into); err != nil {
+		if err := json.NewDecoder(io.LimitReader(answer, maxAnswer)).Decode(into); err != nil {
 			return fmt.Errorf("decode answer: %w", err)
 		}
 		return nil
 	}, append(fine, http.StatusOK))
 }
 
+// Follow gets lines as they come and hands out one after the other, valid until the
+// next, until the sensor ends them or take returns an error, which Follow returns.
+// The time of Options is for the answer to begin.
+func (c *Client) Follow(ctx context.Context, path string, take func(line []byte) error) error {
+	transport := c.http.Transport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = c.http.Timeout
+	defer transport.CloseIdleConnections()
+	endless := &Client{base: c.base, auth: c.auth, http: http.Client{Transport: transport, CheckRedirect: c.http.CheckRedirect}}
+	return endless.ask(ctx, http.MethodGet, path, "", func(answer io.Reader) error {
+		lines := bufio.NewScanner(answer)
+		lines.Buffer(nil, maxLine)
+		for lines.Scan() {
+			if err := take(lines.Bytes()); err != nil {
+				return err
+			}
+		}
+		return lines.Err()
+	}, []int{http.StatusOK})
+}
+
 // File gets a file, whole.
 func (c *Client) File(ctx context.Context, path string) (file []byte, err error) {
 	err = c.ask(ctx, http.MethodGet, path, "", func(answer io.Reader) error {
-		file, err = io.ReadAll(answer)
+		file, err = io.ReadAll(io.LimitReader(answer, maxAnswer))
 		return err
 	}, []int{http.StatusOK})
 	return file, err
@@ -170,11 +195,10 @@ func (c *Client) ask(ctx context.Context, method, path, body string, read func(i
 		return fmt.Errorf("%s: %w", asked, cause(err))
 	}
 	defer answer.Body.Close()
-	text := &io.LimitedReader{R: answer.Body, N: maxAnswer}
 	if !slices.Contains(fine, answer.StatusCode) {
-		return refusal(asked, answer.StatusCode, text)
+		return refusal(asked, answer.StatusCode, answer.Body)
 	}
-	if err := read(text); err != nil {
+	if err := read(answer.Body); err != nil {
 		return fmt.Errorf("%s: %w", asked, err)
 	}
 	return nil

@@ -31,6 +31,13 @@ func sensor() http.Handler {
 	answer("/plain", 502, "%s: who?\n")
 	answer("/broken", 200, `{"method":%q`)
 	mux.Handle("/away", http.RedirectHandler("http://192.0.2.1/", http.StatusFound))
+	mux.HandleFunc("/lines", func(w http.ResponseWriter, _ *http.Request) {
+		for i := range 3 {
+			fmt.Fprintln(w, i, strings.Repeat("x", 100_000))
+			http.NewResponseController(w).Flush()
+			time.Sleep(150 * time.Millisecond) // three of them are longer than the time for an answer
+		}
+	})
 	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	return mux
 }
@@ -164,4 +171,32 @@ func keyPair(t *testing.T, pair tls.Certificate, file func(string, []byte) strin
 	}
 	return file("cert", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})),
 		file("key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+func TestFollow(t *testing.T) {
+	server := httptest.NewServer(sensor())
+	defer server.Close()
+	c, err := New(Options{Address: server.URL, Timeout: 400 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	take := func(line []byte) error {
+		lines = append(lines, string(line[:1]))
+		return nil
+	}
+	if err := c.Follow(t.Context(), "/lines", take); err != nil || strings.Join(lines, "") != "012" {
+		t.Errorf("lines %q, %v", lines, err)
+	}
+	enough := errors.New("enough")
+	if err := c.Follow(t.Context(), "/lines", func([]byte) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("%v, want what take returns", err)
+	}
+	if err := c.Follow(t.Context(), "/busy", take); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("%v, want the refusal", err)
+	}
+	var slow net.Error
+	if err := c.Follow(t.Context(), "/slow", take); !errors.As(err, &slow) || !slow.Timeout() {
+		t.Errorf("%v, want that the time is over", err)
+	}
 }
