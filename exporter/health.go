@@ -32,15 +32,19 @@ type Heartbeats struct {
 // Heartbeat is the sign of life of one part. Its methods may be called from any
 // goroutine and cost a look at the clock and one atomic store.
 type Heartbeat struct {
+	of       *Heartbeats
 	part     string
 	deadline time.Duration
-	last     atomic.Int64 // Unix nanoseconds; 0 while paused
+	last     atomic.Int64 // nanoseconds since birth; 0 while paused
 }
+
+// birth is the zero of a clock that does not jump when somebody sets the time.
+var birth = time.Now()
 
 // Part returns the heartbeat of a new part. It may keep silent until its first beat,
 // and from then on for the deadline.
 func (h *Heartbeats) Part(name string, deadline time.Duration) *Heartbeat {
-	b := &Heartbeat{part: name, deadline: deadline}
+	b := &Heartbeat{of: h, part: name, deadline: deadline}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.parts = append(h.parts, b)
@@ -48,16 +52,23 @@ func (h *Heartbeats) Part(name string, deadline time.Duration) *Heartbeat {
 }
 
 // Beat says that the part is alive.
-func (b *Heartbeat) Beat() { b.last.Store(time.Now().UnixNano()) }
+func (b *Heartbeat) Beat() { b.last.Store(int64(time.Since(birth))) }
 
 // Pause exempts the part until it beats again, such as one that waits for work
 // without a limit or has ended in good order.
 func (b *Heartbeat) Pause() { b.last.Store(0) }
 
+// End says that the part is no more: nobody waits for it, even if it was stuck.
+func (b *Heartbeat) End() {
+	b.of.mu.Lock()
+	defer b.of.mu.Unlock()
+	b.of.parts = slices.DeleteFunc(b.of.parts, func(part *Heartbeat) bool { return part == b })
+}
+
 // Stuck returns the part if it has been silent for longer than it may.
 func (b *Heartbeat) Stuck(now time.Time) (s Stuck, stuck bool) {
 	last := b.last.Load()
-	silent := now.Sub(time.Unix(0, last))
+	silent := now.Sub(birth) - time.Duration(last)
 	return Stuck{b.part, silent, b.deadline}, last != 0 && silent > b.deadline
 }
 

@@ -160,7 +160,7 @@ func (p *probes) loadKernel() (string, error) {
 		p.kernel.Close()
 		return "", err
 	}
-	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel)
+	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals)
 	if err := p.kernel.SetPoints(event.AllPoints()...); err != nil {
 		return "", errors.Join(err, p.Close())
 	}

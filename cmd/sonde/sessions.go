@@ -27,13 +27,14 @@ type sessions struct {
 	listed map[string]string
 }
 
-func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel) *sessions {
+func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals) *sessions {
 	return &sessions{log: log, machine: m, listed: map[string]string{}, Manager: stream.NewManager(stream.ManagerOptions{
 		Open: m.open,
 		Enable: func(points []event.Point) error {
 			return k.SetPoints(append(event.AllPoints(), points...)...) // the picture wants them all
 		},
-		Now: m.model.clock.Now,
+		Now:   m.model.clock.Now,
+		Pulse: v.sink,
 	})}
 }
 

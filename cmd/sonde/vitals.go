@@ -14,10 +14,12 @@ import (
 const (
 	readerDeadline = 3 * bpf.CanaryInterval
 	canaryDeadline = 12 * bpf.CanaryInterval
+	// sinkDeadline is for one batch, of which a sink may try every event for a while.
+	sinkDeadline = time.Minute
 )
 
-// vitals are the signs of life of the agent's parts. The exporter adds those of its
-// collectors.
+// vitals are the signs of life of the agent's parts: the event path here, the sinks of
+// its sessions, and the exporter adds its collectors.
 type vitals struct {
 	exporter.Heartbeats
 	reader, canary *exporter.Heartbeat
@@ -28,6 +30,11 @@ func newVitals() *vitals {
 	v.reader = v.Part("event ring reader", readerDeadline)
 	v.canary = v.Part("canary", canaryDeadline)
 	return v
+}
+
+// sink is the sign of life of a sink of a session.
+func (v *vitals) sink(session, sink string) stream.Pulse {
+	return v.Part("sink "+sink+" of session "+session, sinkDeadline)
 }
 
 // watch makes the event path beat from now on.

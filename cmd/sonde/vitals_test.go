@@ -94,6 +94,35 @@ func TestStuckEventPath(t *testing.T) {
 	})
 }
 
+// A sink that hangs in a call is named; one that has nothing to do, or is no more, is not.
+func TestStuckSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVitals()
+		named := func() (names []string) {
+			for _, s := range v.Stuck(time.Now()) {
+				names = append(names, s.Part)
+			}
+			return names
+		}
+		idle, hangs := v.sink("a", "null"), v.sink("a", "jsonl")
+		idle.Beat()
+		idle.Pause()
+		hangs.Beat()
+		time.Sleep(sinkDeadline)
+		if got := named(); got != nil {
+			t.Errorf("at the deadline: %v", got)
+		}
+		time.Sleep(time.Second)
+		if got := named(); !slices.Equal(got, []string{"sink jsonl of session a"}) || len(v.eventPath()) != 0 {
+			t.Errorf("stuck: %v, of the event path %v", got, v.eventPath())
+		}
+		hangs.End()
+		if got := named(); got != nil {
+			t.Errorf("ended: %v", got)
+		}
+	})
+}
+
 // TestWatchdog: systemd is told of life while there is some.
 func TestWatchdog(t *testing.T) {
 	name := fmt.Sprintf("@sonde-watchdog-%d", os.Getpid())

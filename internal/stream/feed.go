@@ -23,6 +23,22 @@ type Teller interface {
 	Lost(n uint64)
 }
 
+// Pulse hears whether a sink is alive. It beats when a call of the sink begins and
+// at every event that the call gives up, and pauses when the call has returned. End
+// comes last, when the sink is closed.
+type Pulse interface {
+	Beat()
+	Pause()
+	End()
+}
+
+// noPulse is the pulse of a sink that nobody watches.
+type noPulse struct{}
+
+func (noPulse) Beat()  {}
+func (noPulse) Pause() {}
+func (noPulse) End()   {}
+
 // feed is what leads from one session to one of its sinks: a queue, and the
 // goroutine that empties it.
 type feed struct {
@@ -30,6 +46,7 @@ type feed struct {
 	sink          Sink
 	teller        Teller // the sink, if it is one
 	told          uint64 // lost events of which the teller knows; of run
+	pulse         Pulse
 	queue         *queue
 	wake          chan struct{}
 	asleep        atomic.Bool
@@ -56,7 +73,7 @@ const napTime = time.Millisecond
 func newFeed(session, name string, sink Sink, b *books) *feed {
 	teller, _ := sink.(Teller)
 	return &feed{
-		session: session, name: name, sink: sink, teller: teller, books: b,
+		session: session, name: name, sink: sink, teller: teller, pulse: noPulse{}, books: b,
 		queue: newQueue(QueueEvents, QueueTextBytes), wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 }
@@ -82,6 +99,7 @@ func (f *feed) rouse() {
 
 // refuse counts what the sink gives up of a batch.
 func (f *feed) refuse(ev *event.Event, loss event.Loss) {
+	f.pulse.Beat()
 	f.refused[loss]++
 	f.lose(ev, loss)
 }
@@ -94,6 +112,7 @@ func (f *feed) lose(ev *event.Event, loss event.Loss) {
 // run hands events to the sink until the feed ends.
 func (f *feed) run() {
 	defer close(f.done)
+	defer f.pulse.End()
 	for {
 		ending := f.ending.Load() // before looking: what was put in until then is seen
 		batch := f.queue.peek()
@@ -101,6 +120,7 @@ func (f *feed) run() {
 		case len(batch) > 0:
 			f.handOver(batch)
 		case ending:
+			f.pulse.Beat()
 			f.closeErr = f.sink.Close()
 			return
 		default:
@@ -125,9 +145,11 @@ func (f *feed) handOver(batch []event.Event) {
 			f.lose(&batch[i], event.LossStopped)
 		}
 	} else {
+		f.pulse.Beat()
 		f.tell()
 		began := time.Now()
 		f.sink.Deliver(batch, f.refuse)
+		f.pulse.Pause()
 		f.books.delivered(batch, time.Since(began))
 		f.settle(len(batch))
 	}

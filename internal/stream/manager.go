@@ -23,6 +23,8 @@ type ManagerOptions struct {
 	Enable func(points []event.Point) error
 	// Now returns nanoseconds of CLOCK_BOOTTIME. It is called concurrently.
 	Now func() uint64
+	// Pulse returns the heartbeat of a sink that Open has opened; nil for none.
+	Pulse func(session, sink string) Pulse
 }
 
 // Manager holds the sessions and passes events on to them. Its methods may be called
@@ -108,12 +110,15 @@ func (m *Manager) match(ev *event.Event) {
 // Create opens the sinks of a session and lets it begin. Either all of it exists
 // afterwards, or nothing. skipped are the sinks that could not be opened and were
 // not insisted on.
-func (m *Manager) Create(s *Session) (skipped error, err error) { return m.create(s, m.o.Open) }
+func (m *Manager) Create(s *Session) (skipped error, err error) {
+	return m.create(s, m.o.Open, m.o.Pulse)
+}
 
 // CreateFor is Create for a session whose one sink is there already, such as a client
-// that has asked for events. The sink is closed with the session.
+// that has asked for events. The sink is closed with the session. It has no heartbeat:
+// a client that does not read is not the sensor's fault.
 func (m *Manager) CreateFor(s *Session, to Sink) error {
-	_, err := m.create(s, func(SinkConfig) (Sink, error) { return to, nil })
+	_, err := m.create(s, func(SinkConfig) (Sink, error) { return to, nil }, nil)
 	return err
 }
 
@@ -131,7 +136,7 @@ func (m *Manager) CreateNext(kind string, points []Point, to Sink) (name string,
 	return name, err
 }
 
-func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error)) (skipped error, err error) {
+func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse func(session, sink string) Pulse) (skipped error, err error) {
 	m.change.Lock()
 	defer m.change.Unlock()
 	if err := m.creatable(s); err != nil {
@@ -146,6 +151,9 @@ func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error)) (skipp
 		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
 	}
 	for _, f := range r.feeds {
+		if pulse != nil {
+			f.pulse = pulse(f.session, f.name)
+		}
 		go f.run()
 	}
 	m.exchange(next)

@@ -53,6 +53,30 @@ type fixture struct {
 	*Manager
 	sinks   map[string]Sink
 	enabled atomic.Pointer[[]event.Point]
+	pulses  sync.Map // of sinks by session and name: *pulse
+}
+
+// pulse remembers what it heard last.
+type pulse struct{ last atomic.Pointer[string] }
+
+func (p *pulse) Beat()  { p.last.Store(new("beat")) }
+func (p *pulse) Pause() { p.last.Store(new("pause")) }
+func (p *pulse) End()   { p.last.Store(new("end")) }
+
+func (f *fixture) pulse(session, sink string) Pulse {
+	p := &pulse{}
+	f.pulses.Store(session+"/"+sink, p)
+	return p
+}
+
+// heard waits until a pulse has said something.
+func (f *fixture) heard(t *testing.T, name, word string) {
+	t.Helper()
+	p, ok := f.pulses.Load(name)
+	if !ok {
+		t.Fatalf("nobody watches %s", name)
+	}
+	waitFor(t, func() bool { last := p.(*pulse).last.Load(); return last != nil && *last == word })
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -66,6 +90,7 @@ func newFixture(t testing.TB) *fixture {
 		},
 		Enable: func(points []event.Point) error { f.enabled.Store(&points); return nil },
 		Now:    func() uint64 { return 0 },
+		Pulse:  f.pulse,
 	})
 	t.Cleanup(func() { f.Close(ended()) })
 	return f
@@ -205,11 +230,17 @@ func TestSinkThatHangsIsLeftBehind(t *testing.T) {
 	f.create(t, "a", "hanging")
 	var p publisher
 	f.Publish(p.next(event.ProcessExec))
-	waitFor(t, hanging.inside.Load)
+	hanging.gate <- struct{}{}
+	f.heard(t, "a/hanging", "pause") // it waits for events
+	f.Publish(p.next(event.ProcessExec))
+	waitFor(t, func() bool { return f.Sessions()[0].Sinks[0].Queued == 1 && hanging.got.Load() == 1 })
+	f.heard(t, "a/hanging", "beat")
 	if _, err := f.Delete(ended(), "a"); !errors.Is(err, ErrSinkHangs) {
 		t.Errorf("error %v", err)
 	}
+	f.heard(t, "a/hanging", "beat") // whoever watches is told of it still
 	close(hanging.gate)
+	f.heard(t, "a/hanging", "end")
 	waitFor(t, hanging.closed.Load)
 }
 
