@@ -41,6 +41,9 @@ type Options struct {
 	Attach string
 	// Editor takes the texts of events in; nil is one that withholds nothing.
 	Editor *event.Editor
+	// Changed is called when maps were made or are gone, nil for nobody. It must be
+	// quick and may not call the Kernel.
+	Changed func()
 	// Workloads has workloads counted; nil counts none, and costs nothing.
 	Workloads *WorkloadOptions
 

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math/bits"
 	"slices"
 	"strings"
 	"unsafe"
@@ -57,7 +56,8 @@ func (o *object) mapStat(name string, m *ebpf.Map, fills map[ebpf.MapID]uint64) 
 		return s, err
 	}
 	memory, _ := info.Memlock()
-	s.MemoryBytes = max(memory, leastMemory(m))
+	layout := Layout{m.Type(), m.KeySize(), m.ValueSize()}
+	s.MemoryBytes = max(memory, layout.Bytes(s.MaxEntries)) // before 6.4 the kernel counts values only, and a ring as nothing
 	if id, ok := info.ID(); ok && counted(m.Type()) {
 		if n, ok := fills[id]; ok {
 			s.Entries = &n
@@ -82,21 +82,6 @@ func (k *Kernel) updateFailures(o *object, name string) (sum uint64, err error) 
 		}
 	}
 	return sum, nil
-}
-
-// leastMemory is what a map takes by its layout. Kernels before 6.4 count values
-// only, and a ring as nothing.
-func leastMemory(m *ebpf.Map) uint64 {
-	const bucket, header = 16, 48 // of a hash map, which has a power of two of buckets
-	n := uint64(m.MaxEntries())
-	switch m.Type() {
-	case ebpf.RingBuf:
-		return n
-	case ebpf.Hash, ebpf.LRUHash:
-		entry := header + (uint64(m.KeySize())+7)&^7 + (uint64(m.ValueSize())+7)&^7
-		return n*entry + bucket<<bits.Len64(n-1)
-	}
-	return 0
 }
 
 // counted tells whether the kernel keeps the number of entries of such a map.

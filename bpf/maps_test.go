@@ -3,6 +3,7 @@ package bpf
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,42 @@ func TestMaps(t *testing.T) {
 		k.Detach() // so that nobody enters or leaves
 		checkEntries(t, k, p.obj.coll.Maps["alive"])
 	})
+}
+
+// Maps take what their layouts say, but for what does not grow with their entries.
+func TestLayouts(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	newProcesses(t, k, ProcessesOptions{Max: 4096})
+	_, err := NewSyscalls(k, SyscallsOptions{ThreadSlots: 4096})
+	must(t, "new syscalls probe", err)
+	_, err = NewUDP(k, UDPOptions{MaxFlows: 4096, MaxSockets: 4096})
+	must(t, "new udp probe", err)
+	_, err = NewTCP(k, TCPOptions{MaxSockets: 4096})
+	must(t, "new tcp probe", err)
+	checkLayouts(t, k, false)
+
+	k = newKernel(t, Options{RingBytes: 1 << 20, Workloads: &WorkloadOptions{Controller: "memory"}})
+	_, err = NewTCP(k, TCPOptions{MaxSockets: 4096})
+	must(t, "new tcp probe", err)
+	checkLayouts(t, k, true, "tcp_sockets")
+}
+
+// checkLayouts compares the layouts of some maps, by default all, with what they take.
+func checkLayouts(t *testing.T, k *Kernel, cgroupV1 bool, names ...string) {
+	t.Helper()
+	const fixed = 64 << 10
+	layouts, err := Layouts(cgroupV1)
+	must(t, "read layouts", err)
+	stats := mapStats(t, k)
+	if names == nil {
+		names = slices.Collect(maps.Keys(layouts))
+	}
+	for _, name := range names {
+		s, want := stats[name], layouts[name].Bytes(stats[name].MaxEntries)
+		if want == 0 || s.MemoryBytes < want || s.MemoryBytes > want+fixed {
+			t.Errorf("map %s with %d entries takes %d bytes, its layout says %d", name, s.MaxEntries, s.MemoryBytes, want)
+		}
+	}
 }
 
 // checkEntries compares the kernel's number with a walk over the map.

@@ -94,6 +94,7 @@ func (k *Kernel) loadWhole(b blueprint) (*object, error) {
 			k.mu.Lock()
 			k.objects = append(k.objects, o)
 			k.mu.Unlock()
+			k.changed()
 			return o, nil
 		}
 		faults = append(faults, fmt.Errorf("as %s: %w", kind, err))
@@ -166,7 +167,15 @@ func construct[P any](k *Kernel, probe func() (*P, error)) (*P, error) {
 		o.close()
 	}
 	k.objects = k.objects[:mark]
+	k.changed()
 	return nil, err
+}
+
+// changed tells whoever wants to know that maps were made or are gone.
+func (k *Kernel) changed() {
+	if k.opts.Changed != nil {
+		k.opts.Changed()
+	}
 }
 
 // unload frees an object that the Kernel does not need any more. One that the Kernel
@@ -177,6 +186,7 @@ func (k *Kernel) unload(o *object) {
 	if i := slices.Index(k.objects, o); i >= 0 {
 		k.objects = slices.Delete(k.objects, i, i+1)
 		o.close()
+		k.changed()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,13 +168,14 @@ func TestStacksThatDoNotFit(t *testing.T) {
 
 // One recording at a time, which ends with its context and leaves nothing loaded.
 func TestOneRecordingAtATime(t *testing.T) {
-	k := newKernel(t, Options{RingBytes: 1 << 20})
+	var changes atomic.Int32
+	k := newKernel(t, Options{RingBytes: 1 << 20, Changed: func() { changes.Add(1) }})
 	loaded := func() int {
 		maps, err := k.Maps()
 		must(t, "describe maps", err)
 		return len(maps)
 	}
-	before := loaded()
+	before, told := loaded(), changes.Load()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
@@ -193,6 +195,9 @@ func TestOneRecordingAtATime(t *testing.T) {
 	}
 	if after := loaded(); after != before {
 		t.Errorf("%d maps before, %d after", before, after)
+	}
+	if n := changes.Load() - told; n != 2 {
+		t.Errorf("told %d times that maps have changed, want 2: they came and went", n)
 	}
 	if _, err := k.RecordStacks(t.Context(), time.Millisecond, StackOptions{Kind: SlowCalls, Syscall: "nothing"}, nil); !errors.Is(err, ErrNoSyscall) {
 		t.Errorf("no such call: %v, want ErrNoSyscall", err)

@@ -101,11 +101,11 @@ func startProbes(ctx context.Context, o probeOptions, steps *Steps) (*probes, er
 	if err := steps.Do("model", p.makeModel); err != nil {
 		return nil, err
 	}
+	p.makeGovernor()
 	if err := steps.Do("kernel", p.loadKernel); err != nil {
 		return nil, err
 	}
 	p.profiles = p.newNodeProfiles()
-	p.makeGovernor()
 	err := steps.Do("sessions", p.startSessions)
 	if err == nil {
 		err = p.attachAll(ctx, steps)
@@ -149,7 +149,7 @@ func (p *probes) startSessions() (string, error) {
 func (p *probes) loadKernel() (string, error) {
 	var err error
 	limits := p.opts.config.Limits
-	o := bpf.Options{RingBytes: uint32(limits.RingBytes), BTF: p.opts.settings.btf, Editor: &p.editor}
+	o := bpf.Options{RingBytes: uint32(limits.RingBytes), BTF: p.opts.settings.btf, Editor: &p.editor, Changed: p.governor.MapsChanged}
 	if p.opts.config.Collectors["workloads"] && p.model.containers != nil {
 		o.Workloads = &bpf.WorkloadOptions{Controller: p.model.containers.View().V1Controller}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/shed"
@@ -25,7 +26,11 @@ func (a *agent) fitMemory() (detail string, err error) {
 		return "unknown limit", nil
 	}
 	a.memoryLimit = room.Limit
-	changed, err := fitSizes(a.config, room.Limit)
+	maps, err := bpf.Layouts(a.config.Collectors["workloads"])
+	if err != nil {
+		return "", err
+	}
+	changed, err := layouts(maps).fit(a.config, room.Limit)
 	if err != nil {
 		return "", err
 	}
@@ -34,7 +39,7 @@ func (a *agent) fitMemory() (detail string, err error) {
 			"remedy", "raise the limit, or set --limits.* to choose what to give up")
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(shed.GoLimit(room.Limit, mapBytes(&a.config.Limits), room.Mapped))
+		debug.SetMemoryLimit(shed.GoLimit(room.Limit, layouts(maps).bytes(&a.config.Limits), room.Mapped))
 	}
 	return strings.Join(append([]string{"limit " + mebibytes(room.Limit)}, changed...), ", "), nil
 }

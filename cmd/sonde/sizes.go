@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/state"
 )
@@ -16,18 +17,17 @@ const originMemory config.Origin = "memory limit"
 // setting. The rest is for the Go run time, the programs, what cannot be chosen.
 const mapsShare = 3.0 / 8
 
-// sizes are the settings that size kernel memory, with what one unit takes (bytes).
+// sizes are the settings that size kernel memory, and the maps that they size.
 var sizes = []struct {
-	key  string
-	cost uint64
-	of   func(*config.Limits) uint64
+	key, sized string
+	of         func(*config.Limits) uint64
 }{
-	{"limits.ringBytes", 1, func(l *config.Limits) uint64 { return uint64(l.RingBytes) }},
-	{"limits.processes", 80, func(l *config.Limits) uint64 { return uint64(l.Processes) }},
-	{"limits.flows", 160, func(l *config.Limits) uint64 { return uint64(l.Flows) }},
-	{"limits.udpSockets", 120, func(l *config.Limits) uint64 { return uint64(l.UDPSockets) }},
-	{"limits.threads", 24, func(l *config.Limits) uint64 { return uint64(l.Threads) }},
-	{"limits.connections", 120, func(l *config.Limits) uint64 { return uint64(l.Connections) }},
+	{"limits.ringBytes", "kernel_events", func(l *config.Limits) uint64 { return uint64(l.RingBytes) }},
+	{"limits.processes", "process_alive", func(l *config.Limits) uint64 { return uint64(l.Processes) }},
+	{"limits.flows", "udp_flows", func(l *config.Limits) uint64 { return uint64(l.Flows) }},
+	{"limits.udpSockets", "udp_sockets", func(l *config.Limits) uint64 { return uint64(l.UDPSockets) }},
+	{"limits.threads", "syscalls_threads", func(l *config.Limits) uint64 { return uint64(l.Threads) }},
+	{"limits.connections", "tcp_sockets", func(l *config.Limits) uint64 { return uint64(l.Connections) }},
 }
 
 // concessions are which size is halved down to where, one after the other, until
@@ -51,20 +51,23 @@ var concessions = []struct {
 	{"limits.ringBytes", 256 << 10},
 }
 
-// mapBytes is what the maps take whose size is a setting.
-func mapBytes(l *config.Limits) (sum uint64) {
+// layouts are those of the maps in sizes, by their names.
+type layouts map[string]bpf.Layout
+
+// bytes is what the maps take whose size is a setting.
+func (m layouts) bytes(l *config.Limits) (sum uint64) {
 	for _, s := range sizes {
-		sum += s.of(l) * s.cost
+		sum += m[s.sized].Bytes(s.of(l))
 	}
 	return sum
 }
 
-// fitSizes makes sizes smaller until their maps fit a memory limit, and returns
-// those it has changed. What somebody has set stays as it is.
-func fitSizes(c *config.Config, limit uint64) (changed []string, err error) {
+// fit makes sizes smaller until their maps fit a memory limit, and returns those it
+// has changed. What somebody has set stays as it is.
+func (m layouts) fit(c *config.Config, limit uint64) (changed []string, err error) {
 	most := uint64(float64(limit) * mapsShare)
 	for _, give := range concessions {
-		for mapBytes(&c.Limits) > most {
+		for m.bytes(&c.Limits) > most {
 			now := settingOf(c, give.key)
 			origin := c.Origin(give.key)
 			if now/2 < give.floor || origin != config.OriginDefault && origin != originMemory {

@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/state"
 )
@@ -14,6 +15,15 @@ func TestSizesFitTheLimit(t *testing.T) {
 		l := usual
 		l.RingBytes, l.Processes, l.Threads, l.Connections, l.Flows, l.UDPSockets = ring, processes, threads, connections, flows, udp
 		return l
+	}
+	maps, err := bpf.Layouts(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sizes {
+		if maps[s.sized].Bytes(1) == 0 {
+			t.Errorf("%s sizes map %s, whose layout is not known", s.key, s.sized)
+		}
 	}
 	for _, c := range []struct {
 		limit uint64
@@ -32,15 +42,15 @@ func TestSizesFitTheLimit(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		changed, err := fitSizes(conf, c.limit)
+		changed, err := layouts(maps).fit(conf, c.limit)
 		if err != nil || conf.Limits != c.want {
 			t.Errorf("with %d bytes: %+v, want %+v; error %v", c.limit, conf.Limits, c.want, err)
 		}
 		if whole := conf.Limits == usual; whole != (len(changed) == 0) {
 			t.Errorf("with %d bytes: changed %q", c.limit, changed)
 		}
-		if most := float64(c.limit) * mapsShare; c.set == "" && c.limit >= 32<<20 && float64(mapBytes(&conf.Limits)) > most {
-			t.Errorf("with %d bytes: maps take %d, more than %.0f", c.limit, mapBytes(&conf.Limits), most)
+		if most := float64(c.limit) * mapsShare; c.set == "" && c.limit >= 32<<20 && float64(layouts(maps).bytes(&conf.Limits)) > most {
+			t.Errorf("with %d bytes: maps take %d, more than %.0f", c.limit, layouts(maps).bytes(&conf.Limits), most)
 		}
 	}
 	o := state.Defaults()
