@@ -1,11 +1,16 @@
 package introspect
 
-import "time"
+import (
+	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/blackbox"
+)
 
 // BlackBox tells how earlier runs of the sensor ended, and which processes the OOM
 // killer chose.
 type BlackBox struct {
-	Pinned       string        `json:"pinned"` // directory of the programs that outlive the sensor, "" if there are none
+	Pinned       string        `json:"pinned"`             // directory of the programs that outlive the sensor, "" if there are none
+	LastEnd      *blackbox.End `json:"last_end,omitempty"` // of the run before this one, whoever saw it; nil if none is known
 	Terminations []Termination `json:"terminations"`
 	Ends         []SensorEnd   `json:"ends"`      // the last ones that a program saw, the oldest first
 	Kills        []OOMKill     `json:"oom_kills"` // the last ones, the oldest first

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/logging"
@@ -180,6 +181,7 @@ func fakeSources(t testing.TB) Sources {
 				Points: []PipelinePoint{{Point: "network/connect", Attempted: 5, Submitted: 4, Dropped: 1, Decoded: 4}},
 				Memory: Memory{Limit: 64 << 20, Share: 0.5, GoLimit: 28 << 20, ShedLevel: 1},
 				BlackBox: BlackBox{
+					LastEnd:      &blackbox.End{Reason: blackbox.OOMKill, Time: time.Unix(1_700_000_000, 0).UTC(), PID: 7, Detail: "cgroup out of memory"},
 					Pinned:       "/sys/fs/bpf/sonde/oom",
 					Terminations: []Termination{{Reason: "oom_kill", Count: 1, Last: time.Unix(1_700_000_000, 0).UTC()}, {Reason: "clean"}},
 					Ends: []SensorEnd{{

@@ -191,6 +191,7 @@ func (p *probes) blackBoxState() introspect.BlackBox {
 		tally := totals.Ends[reason]
 		out.Terminations = append(out.Terminations, introspect.Termination{Reason: reason, Count: tally.Count, Last: tally.Last})
 	}
+	out.LastEnd = p.box.Last()
 	if p.oom == nil {
 		return out
 	}

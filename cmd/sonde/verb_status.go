@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
 
@@ -62,6 +63,9 @@ func (r *statusReport) write(p *page) {
 	p.row("events", r.Ready.Collector.Events)
 	r.writeLosses(p)
 	p.row("memory", memoryText(&s.Memory))
+	if shed := r.Pipeline.Memory.ShedLevel; shed > 0 {
+		p.row("shedding", p.status(statusWarn, fmt.Sprintf("level %d", shed)), "memory is short; counters go on")
+	}
 	if s.CPURatio != nil {
 		p.row("cpu", fmt.Sprintf("%.2f %% of a core since the start", 100**s.CPURatio))
 	}
@@ -69,6 +73,7 @@ func (r *statusReport) write(p *page) {
 	if why := r.Config.LastError; why != nil {
 		p.row("refused", p.status(statusFail, age(now.Sub(r.Config.LastErrorTime))+" ago"), strings.ReplaceAll(*why, "\n", "; "))
 	}
+	r.writeLastEnd(p, now)
 	for _, listener := range slices.Sorted(maps.Keys(s.Addresses)) {
 		p.row(listener, strings.Join(s.Addresses[listener], " "))
 	}
@@ -86,6 +91,23 @@ func (r *statusReport) write(p *page) {
 	}
 	p.gap()
 	writeRings(p, r.Pipeline.Rings)
+}
+
+// writeLastEnd tells how the run before this one ended.
+func (r *statusReport) writeLastEnd(p *page, now time.Time) {
+	last := r.Pipeline.BlackBox.LastEnd
+	if last == nil {
+		p.row("last end", "no earlier run is known")
+		return
+	}
+	news, when := statusWarn, "at an unknown time"
+	if last.Reason == blackbox.Clean {
+		news = statusOK
+	}
+	if !last.Time.IsZero() {
+		when = age(now.Sub(last.Time)) + " ago"
+	}
+	p.row("last end", p.status(news, last.Reason+" "+when), fmt.Sprintf("pid %d, %s", last.PID, last.Detail))
 }
 
 func (r *statusReport) writeLosses(p *page) {

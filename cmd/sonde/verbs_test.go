@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/state"
 	"github.com/sonde-ebpf/sonde/introspect"
@@ -61,7 +62,9 @@ func fakeSensor(t *testing.T, change func(*introspect.Sources)) (address string)
 				Sessions: []introspect.PipelineSession{{Session: "default", Sink: "jsonl", Matched: 3, Delivered: 2, Dropped: 1, Capacity: 10}},
 				State:    []introspect.PipelineTable{{Table: "process", Entries: 3, Max: 10, Evictions: 1}},
 				Reader:   introspect.PipelineReader{Read: 4}, Canary: introspect.PipelineCanary{Arrived: 9},
-				Reports: introspect.PipelineReports{Active: 6, Ended: 5, Deferred: 4},
+				Reports:  introspect.PipelineReports{Active: 6, Ended: 5, Deferred: 4},
+				BlackBox: introspect.BlackBox{LastEnd: &blackbox.End{Reason: blackbox.OOMKill, Time: now.Add(-3*time.Hour - 30*time.Second), PID: 41, Detail: "cgroup out of memory"}},
+				Memory:   introspect.Memory{ShedLevel: 1},
 			}
 		},
 		Processes:  fakeProcesses{},

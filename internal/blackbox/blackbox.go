@@ -30,10 +30,10 @@ const (
 
 // End is the end of one run.
 type End struct {
-	Reason string
-	Time   time.Time // zero: not known
-	PID    int
-	Detail string // what else is known of it, for people
+	Reason string    `json:"reason"`
+	Time   time.Time `json:"time,omitzero"` // zero: not known
+	PID    int       `json:"pid"`
+	Detail string    `json:"detail"` // what else is known of it, for people
 }
 
 // Tally counts ends of one kind.
@@ -86,6 +86,7 @@ type record struct {
 	Stop *stop   `json:"stop,omitempty"` // nil while it runs, and where it could not say
 	Mark marker  `json:"kernel"`
 	Base *Totals `json:"base"` // what the kernel's counts of Mark do not hold
+	Last *End    `json:"last,omitempty"`
 }
 
 // stop is what a run says of its own end.
@@ -133,7 +134,7 @@ func (b *Box) Begin(run Run, seen Seen) (untold []End, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last, readErr := read(b.path)
-	b.file = record{Run: run, Mark: last.Mark, Base: last.Base}
+	b.file = record{Run: run, Mark: last.Mark, Base: last.Base, Last: last.Last}
 	if b.file.Base == nil {
 		b.file.Base = newTotals()
 	}
@@ -153,6 +154,9 @@ func (b *Box) Begin(run Run, seen Seen) (untold []End, err error) {
 			b.file.Mark.Told = end.Seq
 		}
 	}
+	if n := len(untold); n > 0 {
+		b.file.Last = &untold[n-1]
+	}
 	b.file.Mark.Generation, b.file.Mark.Totals = seen.Generation, seen.Totals
 	return untold, errors.Join(readErr, keepCrash(b.crash), b.write())
 }
@@ -163,6 +167,13 @@ func (b *Box) End(now time.Time, code int) error {
 	defer b.mu.Unlock()
 	b.file.Stop = &stop{now, code}
 	return b.write()
+}
+
+// Last returns the end of the run before this one, nil if none is known.
+func (b *Box) Last() *End {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.file.Last
 }
 
 // Totals returns all ends of earlier runs.

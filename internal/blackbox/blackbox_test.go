@@ -52,7 +52,7 @@ func TestJudgedWithoutPins(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			b, untold := begin(t, dir, run, Seen{Generation: "a/1"})
-			if len(untold) > 0 {
+			if len(untold) > 0 || b.Last() != nil {
 				t.Errorf("before the first run there was %+v", untold)
 			}
 			if c.leave != nil {
@@ -109,14 +109,17 @@ func TestSeenByTheKernel(t *testing.T) {
 	}
 	want := b.Totals()
 	for range 2 { // told once
-		if _, untold = begin(t, dir, run, seen); len(untold) > 0 {
+		if b, untold = begin(t, dir, run, seen); len(untold) > 0 {
 			t.Errorf("told again: %+v", untold)
+		}
+		if diff := cmp.Diff(&killed, b.Last()); diff != "" {
+			t.Errorf("last end (-want +got):\n%s", diff)
 		}
 	}
 	// the machine is started anew: the kernel's counts are gone, and the last end is unknown
 	run.Boot = "b"
 	b, untold = begin(t, dir, run, Seen{Generation: "b/1"})
-	if len(untold) != 1 || untold[0].Reason != Unknown {
+	if len(untold) != 1 || untold[0].Reason != Unknown || *b.Last() != untold[0] {
 		t.Errorf("after a reset: %+v", untold)
 	}
 	want.Ends[Unknown] = Tally{Count: 1}
