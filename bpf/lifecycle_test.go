@@ -49,7 +49,11 @@ func TestRefusedProbeLeavesNothing(t *testing.T) {
 // The sensor is enlisted however often it was started on the same pins.
 func TestOOMEnlistsEveryGeneration(t *testing.T) {
 	dir := privatePins(t)
-	for generation := range 20 {
+	generations := 20
+	if testing.Short() {
+		generations = 4
+	}
+	for generation := range generations {
 		k := newKernel(t, Options{RingBytes: 1 << 20})
 		o := newPinnedOOM(t, k, dir)
 		var id oomIdentity

@@ -56,53 +56,50 @@ func listOf(lists ...[]ListedSocket) SocketList {
 // Where the kernel refuses to iterate over files, what a list shows is in the gauges,
 // goes out of them at its end, and is in no counter.
 func TestTCPSeedsFromAList(t *testing.T) {
-	for _, kind := range attachKinds {
-		t.Run(kind, func(t *testing.T) {
-			k := newKernel(t, Options{Attach: kind, RingBytes: 1 << 20, refuseIterators: true})
-			privateNet(t)
-			const n = 10
-			fd, port := listen(t, netip.IPv6Unspecified(), n)
-			list := []ListedSocket{ends(t, fd, false)}
-			made := pairs(t, n, fd, sockaddr(netip.AddrPortFrom(netip.MustParseAddr("198.51.100.7"), port), true))
-			for _, p := range made {
-				list = append(list, ends(t, p.client, true), ends(t, p.server, true))
+	eachKindWith(t, Options{RingBytes: 1 << 20, refuseIterators: true}, func(t *testing.T, k *Kernel) {
+		privateNet(t)
+		const n = 10
+		fd, port := listen(t, netip.IPv6Unspecified(), n)
+		list := []ListedSocket{ends(t, fd, false)}
+		made := pairs(t, n, fd, sockaddr(netip.AddrPortFrom(netip.MustParseAddr("198.51.100.7"), port), true))
+		for _, p := range made {
+			list = append(list, ends(t, p.client, true), ends(t, p.server, true))
+		}
+		gone := ListedSocket{NetNS: ownNetNS(t), Local: netip.MustParseAddrPort("198.51.100.1:1"), Remote: netip.MustParseAddrPort("198.51.100.2:2")}
+		newSyscalls(t, k, SyscallsOptions{})
+		tcp, err := NewTCP(k, TCPOptions{Listed: listOf(append([]ListedSocket{gone}, list...), list)})
+		must(t, "new tcp probe", err)
+		if s := tcp.Status(); !s.Attached || !strings.Contains(s.Reason, "in the gauges only") {
+			t.Errorf("%+v", s)
+		}
+		if diff := cmp.Diff([Directions]uint64{n, n}, [Directions]uint64{tcp.listing.conns[Inbound][Public], tcp.listing.conns[Outbound][Public]}); diff != "" {
+			t.Errorf("seeded (-want +got)\n%s", diff)
+		}
+		open := tcp.stats(t)
+		for d := range Directions {
+			if open.Conns[d][Public].Open < n || open.Listeners < 1 {
+				t.Errorf("%v: %+v, %d listeners", Direction(d), open.Conns[d][Public], open.Listeners)
 			}
-			gone := ListedSocket{NetNS: ownNetNS(t), Local: netip.MustParseAddrPort("198.51.100.1:1"), Remote: netip.MustParseAddrPort("198.51.100.2:2")}
-			newSyscalls(t, k, SyscallsOptions{})
-			tcp, err := NewTCP(k, TCPOptions{Listed: listOf(append([]ListedSocket{gone}, list...), list)})
-			must(t, "new tcp probe", err)
-			if s := tcp.Status(); !s.Attached || !strings.Contains(s.Reason, "in the gauges only") {
-				t.Errorf("%+v", s)
+		}
+		must(t, "shutdown", unix.Shutdown(fd, unix.SHUT_RD))
+		for _, p := range made {
+			closeAll(p.client, p.server)
+		}
+		ended := func() (all [3]uint64) { // what was seeded and has ended: nobody else's here
+			tcp.stats(t)
+			c := &tcp.sum.Conns
+			return [3]uint64{c[Inbound][Public].SeededClosed, c[Outbound][Public].SeededClosed, tcp.sum.ListenClosed}
+		}
+		want := [3]uint64{n, n, 1}
+		for began := time.Now(); ended() != want; time.Sleep(5 * time.Millisecond) {
+			if time.Since(began) > 30*time.Second {
+				t.Fatalf("inbound, outbound and listeners ended: %d, want %d", ended(), want)
 			}
-			if diff := cmp.Diff([Directions]uint64{n, n}, [Directions]uint64{tcp.listing.conns[Inbound][Public], tcp.listing.conns[Outbound][Public]}); diff != "" {
-				t.Errorf("seeded (-want +got)\n%s", diff)
-			}
-			open := tcp.stats(t)
-			for d := range Directions {
-				if open.Conns[d][Public].Open < n || open.Listeners < 1 {
-					t.Errorf("%v: %+v, %d listeners", Direction(d), open.Conns[d][Public], open.Listeners)
-				}
-			}
-			must(t, "shutdown", unix.Shutdown(fd, unix.SHUT_RD))
-			for _, p := range made {
-				closeAll(p.client, p.server)
-			}
-			ended := func() (all [3]uint64) { // what was seeded and has ended: nobody else's here
-				tcp.stats(t)
-				c := &tcp.sum.Conns
-				return [3]uint64{c[Inbound][Public].SeededClosed, c[Outbound][Public].SeededClosed, tcp.sum.ListenClosed}
-			}
-			want := [3]uint64{n, n, 1}
-			for began := time.Now(); ended() != want; time.Sleep(5 * time.Millisecond) {
-				if time.Since(began) > 30*time.Second {
-					t.Fatalf("inbound, outbound and listeners ended: %d, want %d", ended(), want)
-				}
-			}
-			if err := tcp.Survey(func(SocketRecord) {}); err == nil {
-				t.Error("a survey that cannot see everything says that it has")
-			}
-		})
-	}
+		}
+		if err := tcp.Survey(func(SocketRecord) {}); err == nil {
+			t.Error("a survey that cannot see everything says that it has")
+		}
+	})
 }
 
 func TestUDPSeedsFromAList(t *testing.T) {

@@ -63,10 +63,15 @@ func newKernel(tb testing.TB, opts Options) *Kernel {
 // eachKind runs a test once per attach kind. In short mode, for slow machines,
 // only the preferred one: TestProbesOfThisKernel attaches both everywhere.
 func eachKind(t *testing.T, f func(t *testing.T, k *Kernel)) {
+	eachKindWith(t, Options{RingBytes: 1 << 20}, f)
+}
+
+func eachKindWith(t *testing.T, opts Options, f func(t *testing.T, k *Kernel)) {
 	for _, kind := range attachKinds {
 		if testing.Short() && kind != AttachTpBTF {
 			continue
 		}
-		t.Run(kind, func(t *testing.T) { f(t, newKernel(t, Options{Attach: kind, RingBytes: 1 << 20})) })
+		opts.Attach = kind
+		t.Run(kind, func(t *testing.T) { f(t, newKernel(t, opts)) })
 	}
 }

@@ -388,6 +388,9 @@ func TestWorkloadsOff(t *testing.T) {
 		{"v2", &WorkloadOptions{}, true, 48},
 		{"v1", &WorkloadOptions{Controller: "pids"}, true, 56},
 	} {
+		if testing.Short() && test.used {
+			continue
+		}
 		t.Run(test.name, func(t *testing.T) {
 			k := newKernel(t, Options{RingBytes: 1 << 16, Workloads: test.workloads})
 			newProcesses(t, k, ProcessesOptions{})

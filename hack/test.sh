@@ -70,8 +70,9 @@ script() { go test -race -count 1 "${root_exec[@]}" ./cmd/...; }
 # e2e: the built binary, a real Prometheus.
 e2e() { go test -count 1 -timeout 10m "${root_exec[@]}" ./internal/e2e/...; }
 
-# vm: the kernel tests again, in other kernels. Verbose, for its table.
-vm() { go test -v -count 1 -timeout 40m ./internal/vmtest; }
+# vm: the kernel tests again, in other kernels; as many at a time as vmtest boots.
+# Verbose, for its table.
+vm() { go test -v -count 1 -parallel 3 -timeout 40m ./internal/vmtest; }
 
 # soak: the tests that take hours; everywhere else they skip themselves.
 soak() { SONDE_SOAK=1 go test -count 1 -p 1 -timeout 6h -run Soak "${root_exec[@]}" ./...; }
