@@ -19,9 +19,39 @@ import (
 // enter in a map: the map's name and this.
 const failuresSuffix = "_failures"
 
+// mapDescription is what does not change of a map while it lives.
+type mapDescription struct {
+	id     ebpf.MapID // 0 where its entries are not counted
+	memory uint64     // bytes
+}
+
+// describe looks at the object's maps, those that are not shared, once: the kernel
+// tells what a map takes in a file of /proc, and Maps is called twice a scrape. Every
+// map that is filled for long is preallocated.
+func (o *object) describe() error {
+	o.described = map[string]mapDescription{}
+	for name, m := range o.coll.Maps {
+		if !slices.Contains(o.own, name) && !strings.HasPrefix(name, ".") {
+			continue // shared
+		}
+		info, err := m.Info()
+		if err != nil {
+			return fmt.Errorf("describe map %s: %w", name, err)
+		}
+		memory, _ := info.Memlock()
+		layout := Layout{m.Type(), m.KeySize(), m.ValueSize()}
+		d := mapDescription{memory: max(memory, layout.Bytes(uint64(m.MaxEntries())))} // before 6.4 the kernel counts values only, and a ring as nothing
+		if counted(m.Type()) {
+			d.id, _ = info.ID()
+		}
+		o.described[name] = d
+	}
+	return nil
+}
+
 // Maps describes every map of every probe, by name: its probe's and its own. A
-// shared map is the kernel object's and counted once. It costs three system
-// calls per map and a walk over the maps of the node, so it is for scrapes.
+// shared map is the kernel object's and counted once. It costs a walk over the maps
+// of the node, so it is for scrapes.
 func (k *Kernel) Maps() ([]MapStat, error) {
 	fills, err := k.fills()
 	if err != nil {
@@ -31,15 +61,15 @@ func (k *Kernel) Maps() ([]MapStat, error) {
 	defer k.mu.RUnlock()
 	var stats []MapStat
 	for _, o := range k.objects {
-		for name, m := range o.coll.Maps {
-			if !slices.Contains(o.own, name) && !strings.HasPrefix(name, ".") {
-				continue // shared
+		for name, d := range o.described {
+			s := MapStat{
+				Map: o.probe + "_" + strings.TrimPrefix(name, "."), MaxEntries: uint64(o.coll.Maps[name].MaxEntries()),
+				MemoryBytes: d.memory,
 			}
-			s, err := o.mapStat(name, m, fills)
-			if err == nil {
-				s.UpdateFailures, err = k.updateFailures(o, name)
+			if n, ok := fills[d.id]; ok {
+				s.Entries = &n
 			}
-			if err != nil {
+			if s.UpdateFailures, err = k.updateFailures(o, name); err != nil {
 				return nil, fmt.Errorf("describe map %s of %s: %w", name, o.probe, err)
 			}
 			stats = append(stats, s)
@@ -47,23 +77,6 @@ func (k *Kernel) Maps() ([]MapStat, error) {
 	}
 	slices.SortFunc(stats, func(a, b MapStat) int { return cmp.Compare(a.Map, b.Map) })
 	return stats, nil
-}
-
-func (o *object) mapStat(name string, m *ebpf.Map, fills map[ebpf.MapID]uint64) (MapStat, error) {
-	s := MapStat{Map: o.probe + "_" + strings.TrimPrefix(name, "."), MaxEntries: uint64(m.MaxEntries())}
-	info, err := m.Info()
-	if err != nil {
-		return s, err
-	}
-	memory, _ := info.Memlock()
-	layout := Layout{m.Type(), m.KeySize(), m.ValueSize()}
-	s.MemoryBytes = max(memory, layout.Bytes(s.MaxEntries)) // before 6.4 the kernel counts values only, and a ring as nothing
-	if id, ok := info.ID(); ok && counted(m.Type()) {
-		if n, ok := fills[id]; ok {
-			s.Entries = &n
-		}
-	}
-	return s, nil
 }
 
 // updateFailures adds up what the objects that use a map could not enter in it.

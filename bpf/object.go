@@ -43,6 +43,8 @@ type object struct {
 	kind  string
 	coll  *ebpf.Collection
 	own   []string // names of the maps that are not shared
+	// described are the maps that are not shared, by their names.
+	described map[string]mapDescription
 	// refused says why the optional programs are missing; nil if they are there.
 	refused error
 	links   []link.Link
@@ -152,6 +154,10 @@ func (k *Kernel) loadAs(b blueprint, kind string) (*object, error) {
 	}
 	o.coll = coll
 	slices.Sort(o.own)
+	if err := o.describe(); err != nil {
+		coll.Close()
+		return nil, err
+	}
 	return o, nil
 }
 

@@ -3,6 +3,7 @@ package collectors
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,24 +90,29 @@ func NewConnections(o ConnectionsOptions) *Connections {
 	return c
 }
 
-// Collect implements Collector.
+// Collect implements Collector. The sources are read at the same time: each walks over
+// its sockets.
 func (c *Connections) Collect(context.Context) ([]prometheus.Metric, error) {
 	var (
-		all            []prometheus.Metric
+		reading        sync.WaitGroup
+		tcp            bpf.TCPStats
+		udp            bpf.UDPStats
 		tcpErr, udpErr error
+		all            []prometheus.Metric
 	)
-	if c.tcp != nil {
-		var s bpf.TCPStats
-		if s, tcpErr = c.tcp.Read(); tcpErr == nil {
-			all = c.appendTCP(all, &s)
-		}
-	}
 	if c.udp != nil {
-		var s bpf.UDPStats
-		if s, udpErr = c.udp.Read(); udpErr == nil {
-			all = appendOpen(all, &s.Flows, "udp", c.udpCreated)
-			all = append(all, endpoints.With(float64(s.Endpoints), "udp"))
-		}
+		reading.Go(func() { udp, udpErr = c.udp.Read() })
+	}
+	if c.tcp != nil {
+		tcp, tcpErr = c.tcp.Read()
+	}
+	reading.Wait()
+	if c.tcp != nil && tcpErr == nil {
+		all = c.appendTCP(all, &tcp)
+	}
+	if c.udp != nil && udpErr == nil {
+		all = appendOpen(all, &udp.Flows, "udp", c.udpCreated)
+		all = append(all, endpoints.With(float64(udp.Endpoints), "udp"))
 	}
 	return all, errors.Join(tcpErr, udpErr)
 }
