@@ -25,7 +25,8 @@ needs() {
 	case $1 in
 	lint) echo format ;;
 	generated) echo bpf ;;
-	unit | kernel | script | soak) echo race ;;
+	unit | kernel | soak) echo race ;;
+	script) echo race queries ;;
 	e2e) echo compiler browser ;;
 	vm) echo vm ;;
 	esac

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"strings"
 	"text/tabwriter"
 
 	"golang.org/x/sys/unix"
@@ -18,12 +16,6 @@ type checkReport struct {
 	OK     bool      `json:"ok"`
 	Code   exitCode  `json:"exit_code"`
 	Checks []finding `json:"checks"`
-}
-
-// aloneChecks are asked by `sonde check` only: a start finds out by doing.
-var aloneChecks = []check{
-	{"instance", (*preflight).instance},
-	{"listen", (*preflight).ports},
 }
 
 // runCheck prints what the checks found. The exit code is that of the first
@@ -45,47 +37,6 @@ func runCheck(ctx context.Context, s *settings, stdout io.Writer, asJSON bool) e
 		return err
 	}
 	return failure
-}
-
-// instance takes the lock and gives it back.
-func (p *preflight) instance() finding {
-	if _, err := os.Stat(lockPath(p.settings.runDir, p.settings.pinDir)); err != nil {
-		return found("no other instance on %s", p.settings.pinDir)
-	}
-	lock, err := lockInstance(p.settings.runDir, p.settings.pinDir)
-	if err != nil {
-		return failedBy(err)
-	}
-	if err := lock.Release(); err != nil {
-		return warn("", "release lock: %v", err)
-	}
-	return found("no other instance on %s", p.settings.pinDir)
-}
-
-// ports opens every address and closes it again.
-func (p *preflight) ports() finding {
-	for _, address := range p.settings.listen {
-		if strings.HasPrefix(address, "unix://") {
-			continue // a stale socket is replaced at the start
-		}
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			return failedBy(listenError(fmt.Errorf("listen on %s: %w", address, unwrapListen(err))))
-		}
-		if err := l.Close(); err != nil {
-			return warn("", "close listener: %v", err)
-		}
-	}
-	return found("%s", strings.Join(p.settings.listen, " "))
-}
-
-// failedBy turns an exitError into a finding.
-func failedBy(err error) finding {
-	f := fail(codeOf(err), "", "%v", err)
-	if coded, ok := err.(*exitError); ok { //nolint:errorlint // the outermost one has the words
-		f.Detail, f.Remedy = coded.err.Error(), coded.hint
-	}
-	return f
 }
 
 // writeFindings writes the aligned table for people.

@@ -38,6 +38,12 @@ func TestScriptRoot(t *testing.T) {
 	runScripts(t, "testdata/script-root", ownPins)
 }
 
+// TestScriptJQ asks the logs what operators ask them.
+func TestScriptJQ(t *testing.T) {
+	testenv.Program(t, "jq")
+	runScripts(t, "testdata/script-jq", nil)
+}
+
 // ownPins gives a script a pin directory of its own and removes what the sensor
 // leaves there by design.
 func ownPins(env *testscript.Env) error {

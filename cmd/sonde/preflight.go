@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -12,14 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/internal/config"
+	"github.com/sonde-ebpf/sonde/internal/container"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
 
-// The oldest kernel that the probes can work on: ring buffers and CAP_BPF came
-// with it.
+// The oldest kernel that the probes can work on, also as the kernel numbers itself:
+// ring buffers and CAP_BPF came with it.
 const (
-	minKernelMajor, minKernelMinor = 5, 8
-	minKernelText                  = "Linux 5.8"
+	minKernel     = 5<<16 | 8<<8
+	minKernelText = "Linux 5.8"
 )
 
 // What a machine should have to spare; less is a warning.
@@ -79,9 +81,11 @@ var checks = []check{
 	{"kernel", (*preflight).kernel},
 	{"privileges", (*preflight).privileges},
 	{"lockdown", (*preflight).lockdown},
+	{"lsm", (*preflight).securityModules},
 	{"btf", (*preflight).btf},
 	{"bpffs", (*preflight).bpffs},
 	{"cgroup", (*preflight).cgroup},
+	{"containers", (*preflight).containers},
 	{"state", (*preflight).state},
 	{"memory", (*preflight).memory},
 	{"files", (*preflight).files},
@@ -128,14 +132,15 @@ func (p *preflight) kernel() finding {
 	if err != nil {
 		return warn("", "%v", err)
 	}
-	major, minor, err := procfs.KernelVersion(release)
+	number, err := procfs.KernelNumber(release)
 	if err != nil {
 		return warn("", "%v", err)
 	}
-	if major < minKernelMajor || major == minKernelMajor && minor < minKernelMinor {
-		return fail(exitKernel, "use "+minKernelText+" or newer", "kernel %s is older than %s", release, minKernelText)
+	if number < minKernel {
+		return fail(exitKernel, "use "+minKernelText+" or newer",
+			"kernel %s (%d) is older than %s (%d)", release, number, minKernelText, minKernel)
 	}
-	return found("%s", release)
+	return found("%s (%d)", release, number)
 }
 
 func (p *preflight) privileges() finding {
@@ -171,6 +176,16 @@ func (p *preflight) lockdown() finding {
 		return fail(exitPolicy, "boot with lockdown=integrity or none", "kernel lockdown is %q, which forbids reading kernel memory", mode)
 	}
 	return found("%s", mode)
+}
+
+// securityModules never fails: whether a policy lets the sensor through, only using
+// bpf tells.
+func (p *preflight) securityModules() finding {
+	active := p.modules()
+	if enforcing, err := os.ReadFile(filepath.Join(p.sys, "fs", "selinux", "enforce")); err == nil {
+		active += ", SELinux " + map[bool]string{true: "enforcing", false: "permissive"}[string(bytes.TrimSpace(enforcing)) == "1"]
+	}
+	return found("%s", active)
 }
 
 // btfMagic begins a BTF file; little endian, as both architectures are.
@@ -224,20 +239,29 @@ func (p *preflight) cgroup() finding {
 	return found("%s", all[0].Dir)
 }
 
+// containers tells whether containers can be told apart and named; cgroup above is
+// about counting datagrams.
+func (p *preflight) containers() finding {
+	v, err := container.Discover(p.proc, p.settings.cgroupFS, container.HostCgroups(p.root)...)
+	switch {
+	case err != nil:
+		return warn("", "%v", err)
+	case !v.Visible():
+		return warn(v.Hint, "cgroups of the machine are not visible (%s): containers are not told apart", v.Reason)
+	}
+	return found("told apart by %s", cmp.Or(v.V2, v.V1))
+}
+
 func (p *preflight) state() finding {
 	dir := nearest(p.settings.stateDir)
 	remedy := "make it writable or choose another --state.dir"
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fail(exitState, remedy, "%s is not a directory", dir)
 	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return fail(exitState, remedy, "write to %s: %v", dir, err)
+	free, dir, err := freeSpace(dir)
+	if err != nil {
+		return fail(exitState, remedy, "%v", err)
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
-		return warn("", "statfs %s: %v", dir, err)
-	}
-	free := fs.Bavail * uint64(fs.Bsize)
 	if free < enoughSpace {
 		return warn("free some space", "%s has %s left", dir, mebibytes(free))
 	}

@@ -127,16 +127,6 @@ func (a *agent) configureLog(stderr io.Writer, spec logging.Spec) (err error) {
 	return nil
 }
 
-// metadata names the sensor in JSON logs.
-func (a *agent) metadata() []slog.Attr {
-	release, _ := a.machine.fs.KernelRelease()
-	return []slog.Attr{
-		slog.String("version", version), slog.String("revision", revision),
-		slog.String("node", a.settings.node), slog.Int("pid", os.Getpid()),
-		slog.String("kernel", release), slog.Time("start_time", a.started),
-	}
-}
-
 // start does the steps of the start, in order, and stops at the first failure.
 // Preflight comes before the lock because "not root" explains why a lock cannot
 // be taken, and not the other way round. What a failed start has opened is

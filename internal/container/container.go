@@ -40,10 +40,7 @@ func New(o Options) (*Containers, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Containers{opts: o, kick: make(chan struct{}, 1)}
-	for _, r := range Known() {
-		c.services = append(c.services, newService(r, o.Runtimes.Runtimes[r.String()], o.CallDeadline, HostRoots(o.Rootfs)...))
-	}
+	c := &Containers{opts: o, kick: make(chan struct{}, 1), services: newServices(o)}
 	c.lookups = &lookups{
 		services: c.services, believed: o.Believe, failed: c.checkSoon,
 		queue: make(chan ID, o.Max), observers: map[int]func(Meta, State){},

@@ -54,6 +54,7 @@ type RuntimeStatus struct {
 	Up      bool
 	Reason  Reason   // why not
 	Fault   string   // the same in words; empty if Up
+	Hint    string   // what to do about it; empty if Up
 	Sockets []string // those that answer
 	Version string   // of the first that answers
 }
@@ -127,6 +128,7 @@ func (s *service) check(ctx context.Context) (changed bool) {
 	case now.Reason == Missing && !s.configured:
 		now.Fault = fmt.Sprintf("none of %v is there", s.paths)
 	}
+	now.Hint = now.Reason.hint(s)
 	s.endpoints.Store(&found)
 	for _, e := range old {
 		if !slices.Contains(found, e) {
@@ -164,6 +166,28 @@ func (s *service) try(ctx context.Context, path string, old, found []*endpoint) 
 		e.client.close()
 	}
 	return nil, "", err
+}
+
+// CheckRuntimes looks once at the sockets of every runtime, as a sensor with these
+// options would.
+func CheckRuntimes(ctx context.Context, o Options) []RuntimeStatus {
+	o.setDefaults()
+	services := newServices(o)
+	checkAll(ctx, services)
+	all := make([]RuntimeStatus, len(services))
+	for i, s := range services {
+		all[i] = *s.status.Load()
+		s.close()
+	}
+	return all
+}
+
+// newServices returns one for each runtime.
+func newServices(o Options) (all []*service) {
+	for _, r := range Known() {
+		all = append(all, newService(r, o.Runtimes.Runtimes[r.String()], o.CallDeadline, HostRoots(o.Rootfs)...))
+	}
+	return all
 }
 
 // inspect asks every socket that answers about a container, within the deadline

@@ -88,7 +88,7 @@ func (c *Containers) check(ctx context.Context) {
 		case now.Reason == Unused:
 			log.Debug("container runtime is not used here")
 		default:
-			log.Warn("container runtime does not answer", "reason", now.Reason.String(), "err", now.Fault, "hint", now.Reason.hint(s))
+			log.Warn("container runtime does not answer", "reason", now.Reason.String(), "err", now.Fault, "hint", now.Hint)
 		}
 	}
 	if up {

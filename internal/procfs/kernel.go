@@ -89,5 +89,30 @@ func KernelVersion(release string) (major, minor int, err error) {
 	return major, minor, nil
 }
 
+// KernelNumber is a release as the kernel numbers itself (KERNEL_VERSION):
+// 5.10.165 is 330405. What comes after the third number is not in it, and a third
+// number above 255 is 255.
+func KernelNumber(release string) (uint32, error) {
+	major, minor, err := KernelVersion(release)
+	if err != nil {
+		return 0, err
+	}
+	var patch int
+	if third := strings.SplitN(release, ".", 3); len(third) == 3 {
+		_, _ = fmt.Sscanf(third[2], "%d", &patch) // a release without one is its first
+	}
+	return uint32(major)<<16 | uint32(minor&0xff)<<8 | uint32(min(max(patch, 0), 255)), nil
+}
+
+// KernelDotted is a release without what a distribution adds to it: 5.10.165 of
+// "5.10.165-143.735.amzn2.x86_64".
+func KernelDotted(release string) string {
+	end := strings.IndexFunc(release, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	if end < 0 {
+		return release
+	}
+	return strings.TrimRight(release[:end], ".")
+}
+
 // BTF returns the path of the kernel's own type information.
 func (f FS) BTF() string { return filepath.Join(f.sys, "kernel", "btf", "vmlinux") }

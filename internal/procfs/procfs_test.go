@@ -177,3 +177,26 @@ func TestParseMountinfo(t *testing.T) {
 		t.Error("a line without separator must be an error")
 	}
 }
+
+func TestKernelNumber(t *testing.T) {
+	for release, want := range map[string]struct {
+		number uint32
+		dotted string
+	}{
+		"4.17.19":                       {266515, "4.17.19"},
+		"4.18.0-553.el8_10.x86_64":      {266752, "4.18.0"},
+		"5.10.165-143.735.amzn2.x86_64": {330405, "5.10.165"},
+		"6.18.44":                       {397868, "6.18.44"},
+		"4.9.337":                       {264703, "4.9.337"}, // capped at 255
+		"7.2-rc1":                       {459264, "7.2"},
+		"6.1+":                          {393472, "6.1"},
+	} {
+		number, err := KernelNumber(release)
+		if err != nil || number != want.number || KernelDotted(release) != want.dotted {
+			t.Errorf("%s: %d, %q, %v; want %d, %q", release, number, KernelDotted(release), err, want.number, want.dotted)
+		}
+	}
+	if n, err := KernelNumber("plan9"); err == nil {
+		t.Errorf("plan9 is kernel %d", n)
+	}
+}

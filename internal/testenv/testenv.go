@@ -6,6 +6,7 @@ package testenv
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 )
 
@@ -35,4 +36,14 @@ func File(tb testing.TB, path string) {
 	if _, err := os.Stat(path); err != nil {
 		Skip(tb, "needs "+path+": "+err.Error())
 	}
+}
+
+// Program asks for a program on the path and returns where it is.
+func Program(tb testing.TB, name string) string {
+	tb.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		Skip(tb, "needs "+name+": "+err.Error())
+	}
+	return path
 }
