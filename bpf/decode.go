@@ -39,7 +39,7 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 			Credentials: credentials(&e.Cred), Namespaces: namespaces(&e.Ns),
 			Inode: e.Inode, Links: e.Links, Mode: e.Mode,
 		}
-		return decodeTexts(raw[unsafe.Sizeof(*e):], e.Text[:event.KernelTexts], ev, ed)
+		return decodeTexts(raw[unsafe.Sizeof(*e):], execTexts, e.Text[:], ev, ed)
 	case event.ProcessFork:
 		e, ok := view[kernelForkEvent](raw)
 		if ok {
@@ -53,6 +53,13 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 			ev.Exit = event.Exit{Code: e.Code, Signal: e.Signal, OOMKilled: e.OomKilled != 0, LifetimeNS: e.LifetimeNs}
 		}
 		return ok
+	case event.Syscall:
+		e, ok := view[kernelCallEvent](raw)
+		if !ok || e.Number >= event.CallTable {
+			return false
+		}
+		ev.Call = event.Call{Number: e.Number, Exit: e.Exit != 0, Result: e.Result, Args: e.Args}
+		return decodeTexts(raw[unsafe.Sizeof(*e):], callTexts, e.Text[:], ev, ed)
 	default:
 		e, ok := view[kernelConnEvent](raw)
 		if ok {
@@ -78,11 +85,17 @@ const (
 	textUnreadable = 0x4000
 )
 
+// The texts of records, in the order in which they follow them.
+var (
+	execTexts = []event.Text{event.TextPath, event.TextArgs, event.TextCwd, event.TextExe}
+	callTexts = []event.Text{event.TextPath, event.TextArgs, event.TextEnv, event.TextIn, event.TextOut}
+)
+
 // decodeTexts takes the texts that follow a record's fixed part, one after the
 // other; false means that they are not as long as the lengths say.
-func decodeTexts(raw []byte, lengths []uint16, ev *event.Event, ed *event.Editor) bool {
-	for i, marked := range lengths {
-		t := event.Text(i)
+func decodeTexts(raw []byte, texts []event.Text, lengths []uint16, ev *event.Event, ed *event.Editor) bool {
+	for i, t := range texts {
+		marked := lengths[i]
 		n := int(marked &^ (textTruncated | textUnreadable))
 		if n > len(raw) {
 			return false

@@ -142,7 +142,7 @@ func TestExecTextsAreBounded(t *testing.T) {
 	if got, want := string(ev.Text(event.TextArgs)), ("a\x00" + long)[:event.ArgsLen]; got != want || !ev.Texts[event.TextArgs].Truncated {
 		t.Errorf("%d bytes of arguments, truncated %v; want %d", len(got), ev.Texts[event.TextArgs].Truncated, len(want))
 	}
-	if cut, _ := editor.Sanitized(); cut == 0 {
+	if editor.Sanitized().Cut == 0 {
 		t.Error("the cut is not counted")
 	}
 	ev = execOf(t, &editor, "/", long[:event.ArgsLen-1]) // with its NUL just the bound

@@ -76,6 +76,7 @@ const struct exec_event *exec_event_type __attribute__((unused));
 const struct fork_event *fork_event_type __attribute__((unused));
 const struct exit_event *exit_event_type __attribute__((unused));
 const struct conn_event *conn_event_type __attribute__((unused));
+const struct call_event *call_event_type __attribute__((unused));
 const struct canary_event *canary_event_type __attribute__((unused));
 const struct workload *workload_type __attribute__((unused));
 const enum point *point_type __attribute__((unused));

@@ -13,6 +13,18 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type kernelCallEvent struct {
+	_      structs.HostLayout
+	H      kernelEventHeader
+	Result int64
+	Args   [6]uint64
+	Number uint16
+	Exit   uint8
+	Pad    uint8
+	Text   [5]uint16
+	Pads   uint16
+}
+
 type kernelCanaryEvent struct {
 	_   structs.HostLayout
 	H   kernelEventHeader
@@ -123,6 +135,7 @@ const (
 	kernelPointPOINT_NETWORK_ACCEPT  kernelPoint = 5
 	kernelPointPOINT_NETWORK_CLOSE   kernelPoint = 6
 	kernelPointPOINT_NETWORK_LISTEN  kernelPoint = 7
+	kernelPointPOINT_SYSCALL         kernelPoint = 8
 	kernelPointPOINTS                kernelPoint = 64
 )
 
@@ -167,6 +180,7 @@ const (
 	kernelProgTaskRenameBtf    = "task_rename_btf"
 	kernelProgTaskRenameRaw    = "task_rename_raw"
 	kernelProgWhoami           = "whoami"
+	kernelVarCallEventType     = "call_event_type"
 	kernelVarCanaryEventType   = "canary_event_type"
 	kernelVarConnEventType     = "conn_event_type"
 	kernelVarExecEventType     = "exec_event_type"
@@ -243,6 +257,7 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
+	CallEventType     *ebpf.VariableSpec `ebpf:"call_event_type"`
 	CanaryEventType   *ebpf.VariableSpec `ebpf:"canary_event_type"`
 	ConnEventType     *ebpf.VariableSpec `ebpf:"conn_event_type"`
 	ExecEventType     *ebpf.VariableSpec `ebpf:"exec_event_type"`
@@ -298,6 +313,7 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
+	CallEventType     *ebpf.Variable `ebpf:"call_event_type"`
 	CanaryEventType   *ebpf.Variable `ebpf:"canary_event_type"`
 	ConnEventType     *ebpf.Variable `ebpf:"conn_event_type"`
 	ExecEventType     *ebpf.Variable `ebpf:"exec_event_type"`

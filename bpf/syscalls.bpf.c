@@ -17,6 +17,7 @@
 #include "kernel.h"
 #include "attach.bpf.h"
 #include "hist.bpf.h"
+#include "syscall.bpf.h"
 #include "workload.bpf.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
@@ -24,29 +25,16 @@
 #if defined(__TARGET_ARCH_x86)
 #define NR_EXIT 60
 #define NR_EXIT_GROUP 231
-#define NR_RT_SIGRETURN 15
-#define NR_FORK 57
-#define NR_VFORK 58
-#define NR_CLONE 56
 #define NR_EXIT_32 1 /* of i386 */
 #define NR_EXIT_GROUP_32 252
-#define X32_BIT 0x40000000
-#define TS_COMPAT 0x0002
 #elif defined(__TARGET_ARCH_arm64)
 #define NR_EXIT 93
 #define NR_EXIT_GROUP 94
-#define NR_RT_SIGRETURN 139
-#define NR_CLONE 220
-#define NR_FORK NR_CLONE
-#define NR_VFORK NR_CLONE
 #define NR_EXIT_32 1 /* of arm */
 #define NR_EXIT_GROUP_32 248
-#define TIF_32BIT 22
 #endif
-#define NR_CLONE3 435
 
 /* Rows of the tables: the numbers below NR_TABLE, then two collective ones. */
-#define NR_TABLE 512
 #define NR_COMPAT NR_TABLE
 #define NR_OTHER (NR_TABLE + 1)
 #define NR_ROWS (NR_TABLE + 2)
@@ -252,20 +240,6 @@ static __always_inline void count_unpaired(__u32 reason)
 		ADD(cc->unpaired[reason], 1);
 }
 
-/* int 0x80, x32 and 32-bit processes have tables of their own: one row for all. */
-static __always_inline bool is_compat(struct task_struct *t, __s64 nr, bool btf)
-{
-#if defined(__TARGET_ARCH_x86)
-	__u32 status = btf ? t->thread_info.status : BPF_CORE_READ(t, thread_info.status);
-
-	return (status & TS_COMPAT) || (nr > 0 && (nr & X32_BIT));
-#else
-	unsigned long flags = btf ? t->thread_info.flags : BPF_CORE_READ(t, thread_info.flags);
-
-	return flags & (1UL << TIF_32BIT);
-#endif
-}
-
 /*
  * Which of the calls that never return this is, EXITS for none. x32 is left out:
  * where a kernel has it switched off, its exit returns ENOSYS like any other call.
@@ -367,16 +341,10 @@ static __always_inline void count_errno(struct cpu_calls *cc, __u32 row, __u32 e
 static __always_inline void unpaired(struct bpf_raw_tracepoint_args *ctx, struct call *c)
 {
 	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
-	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	__s32 nr = syscall_nr((struct pt_regs *)ctx->args[0]);
 	__s64 ret = (__s64)ctx->args[1];
-	__s32 nr;
 
-#if defined(__TARGET_ARCH_x86)
-	nr = BPF_CORE_READ(regs, orig_ax);
-#else
-	nr = BPF_CORE_READ(regs, syscallno);
-#endif
-	if (!ret && (nr == NR_CLONE || nr == NR_CLONE3 || nr == NR_FORK || nr == NR_VFORK))
+	if (!ret && makes_task(nr))
 		count_unpaired(UNPAIRED_FORK);
 	else if (!c && (!attached_ns || BPF_CORE_READ(t, start_boottime) < attached_ns))
 		count_unpaired(UNPAIRED_ATTACH);

@@ -57,9 +57,9 @@ type fakeReader bpf.EventStats
 
 func (f fakeReader) Stats() bpf.EventStats { return bpf.EventStats(f) }
 
-type fakeSanitized struct{ cut, repaired uint64 }
+type fakeSanitized event.Sanitized
 
-func (f fakeSanitized) Sanitized() (cut, repaired uint64) { return f.cut, f.repaired }
+func (f fakeSanitized) Sanitized() event.Sanitized { return event.Sanitized(f) }
 
 type fakeRings fake[[]bpf.RingStat]
 

@@ -6,16 +6,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/metric"
 )
 
 var stringsSanitized = declared.Counter("strings_sanitized_total",
-	"Texts of events (paths, arguments, names) that were changed: cut at their bound, or bytes replaced that were not UTF-8.",
-	metric.Enum("reason", "utf8", "length"))
+	"Texts of events (paths, arguments, names) that are not told as they were: cut at their bound, bytes replaced that were not UTF-8, not to be read, secrets of an environment taken out.",
+	metric.Enum("reason", "utf8", "length", "unreadable", "redacted"))
 
-// SanitizedSource counts the texts of events that were cut and those that were not UTF-8.
+// SanitizedSource counts what was done to the texts of events.
 type SanitizedSource interface {
-	Sanitized() (cut, repaired uint64)
+	Sanitized() event.Sanitized
 }
 
 // Strings shows what was done to the texts of events.
@@ -31,9 +32,11 @@ func NewStrings(source SanitizedSource, created time.Time) *Strings {
 
 // Collect implements Collector.
 func (c *Strings) Collect(context.Context) ([]prometheus.Metric, error) {
-	cut, repaired := c.source.Sanitized()
+	did := c.source.Sanitized()
 	return []prometheus.Metric{
-		stringsSanitized.WithCreated(float64(repaired), c.created, "utf8"),
-		stringsSanitized.WithCreated(float64(cut), c.created, "length"),
+		stringsSanitized.WithCreated(float64(did.Repaired), c.created, "utf8"),
+		stringsSanitized.WithCreated(float64(did.Cut), c.created, "length"),
+		stringsSanitized.WithCreated(float64(did.Unreadable), c.created, "unreadable"),
+		stringsSanitized.WithCreated(float64(did.Redacted), c.created, "redacted"),
 	}, nil
 }

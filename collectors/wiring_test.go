@@ -113,7 +113,7 @@ func busy() sources {
 	delay := metric.Buckets{First: duration.First, Counts: duration.Counts, Sum: 0.016012345, Created: attached}
 	s.pipeline = fakePipeline{delay: delay, future: 1, past: 2, lost: 3}
 	s.pipeline.events[event.ProcessExec] = 8
-	s.sanitized = fakeSanitized{cut: 2, repaired: 1}
+	s.sanitized = fakeSanitized{Cut: 2, Repaired: 1, Unreadable: 3, Redacted: 4}
 	s.sessions = busySessions(delay)
 	s.probes = fakeProbes{
 		{Probe: "kernel", Attached: true, Attach: "tp_btf"},

@@ -179,7 +179,9 @@ func (c *call) eventChoice() (points []stream.Point, container *string, err erro
 		if !known {
 			return nil, nil, problemf(http.StatusBadRequest, "parameter point is %s: GET /trace/metadata lists the points", quote(name))
 		}
-		points = append(points, stream.Point{Name: name, Point: p, Fields: event.AllFields, Filter: filter})
+		p.Fields |= event.AllFields
+		p.Filter = filter
+		points = append(points, p)
 	}
 	return points, container, nil
 }

@@ -52,7 +52,7 @@ func (m managedTrace) exec(pid uint32) {
 func live(t *testing.T) (managedTrace, *http.Client, chan struct{}) {
 	t.Helper()
 	m := managedTrace{Manager: stream.NewManager(stream.ManagerOptions{
-		Enable: func([]event.Point) error { return nil },
+		Enable: func(stream.Wanted) error { return nil },
 		Now:    func() uint64 { return 0 },
 	})}
 	stopping := make(chan struct{})

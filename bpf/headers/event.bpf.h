@@ -22,12 +22,13 @@ enum point {
 	POINT_NETWORK_ACCEPT,
 	POINT_NETWORK_CLOSE,
 	POINT_NETWORK_LISTEN,
+	POINT_SYSCALL,
 	POINTS = 64, /* size of the ledger: room for points to come */
 };
 
 #define COMM_LEN 16
 
-/* Texts, in the order in which they lie in a record, and their bounds: as in internal/event. */
+/* Texts, in the order in which they lie in a record, and their bounds: as in decode.go. */
 enum text { TEXT_PATH, TEXT_ARGS, TEXT_CWD, TEXT_EXE, TEXTS };
 #define PATH_LEN 1024
 #define ARGS_LEN 4096
@@ -114,6 +115,22 @@ struct conn_event {
 	__u8 protocol;
 	__u8 inbound;
 	__u8 pad;
+};
+
+/* Texts of a call, in the order in which they follow its record. */
+enum call_text { CALL_PATH, CALL_ARGS, CALL_ENV, CALL_IN, CALL_OUT, CALL_TEXTS };
+#define ENV_LEN 4096
+#define BLOCK_LEN 128 /* of memory that a call is given or fills: CALL_IN, CALL_OUT */
+
+struct call_event {
+	struct event_header h;
+	__s64 result;
+	__u64 args[6];
+	__u16 number;
+	__u8 exit;
+	__u8 pad;
+	__u16 text[CALL_TEXTS];
+	__u16 pads;
 };
 
 /*

@@ -171,6 +171,7 @@ struct percpu_counter {
 struct mm_struct {
 	struct percpu_counter rss_stat[4]; /* since 6.2 */
 	unsigned long arg_start, arg_end;  /* of the arguments, each with its NUL */
+	unsigned long env_start, env_end;  /* the same of the environment; execve's path follows it */
 };
 struct mm_rss_stat {
 	atomic_long_t count[4];

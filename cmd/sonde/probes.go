@@ -161,7 +161,7 @@ func (p *probes) loadKernel() (string, error) {
 		return "", err
 	}
 	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals)
-	if err := p.kernel.SetPoints(event.AllPoints()...); err != nil {
+	if err := p.kernel.SetPoints(picturePoints...); err != nil {
 		return "", errors.Join(err, p.Close())
 	}
 	p.note(p.kernel.Status())

@@ -27,11 +27,22 @@ type sessions struct {
 	listed map[string]string
 }
 
+// picturePoints are those that the sensor itself wants: its picture of the node is made
+// of them.
+var picturePoints = []event.Point{
+	event.Canary, event.ProcessExec, event.ProcessFork, event.ProcessExit,
+	event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen,
+}
+
 func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals) *sessions {
+	calls := bpf.NewCalls(k)
 	return &sessions{log: log, machine: m, listed: map[string]string{}, Manager: stream.NewManager(stream.ManagerOptions{
 		Open: m.open,
-		Enable: func(points []event.Point) error {
-			return k.SetPoints(append(event.AllPoints(), points...)...) // the picture wants them all
+		Enable: func(w stream.Wanted) error {
+			if err := calls.Want(w.Calls); err != nil {
+				return err
+			}
+			return k.SetPoints(append(w.Points, picturePoints...)...)
 		},
 		Now:   m.model.clock.Now,
 		Pulse: v.sink,

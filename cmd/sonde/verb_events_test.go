@@ -67,7 +67,7 @@ func TestEvents(t *testing.T) {
 	address := fakeSensor(t, func(s *introspect.Sources) {
 		s.Machine = onePod{}
 		s.Trace = happening{stream.NewManager(stream.ManagerOptions{
-			Enable: func([]event.Point) error { return nil }, Now: func() uint64 { return 1 },
+			Enable: func(stream.Wanted) error { return nil }, Now: func() uint64 { return 1 },
 		})}
 	})
 	for name, args := range map[string][]string{

@@ -18,14 +18,15 @@ const (
 	NetworkAccept  // inbound connection handed to its owner by accept(2)
 	NetworkClose   // established connection or listening socket closed
 	NetworkListen  // socket entered LISTEN
+	Syscall        // one end of a system call; a CallPoint says which
 
 	// Points is the number of points, the bound of the label "point".
-	Points = int(NetworkListen) + 1
+	Points = int(Syscall) + 1
 )
 
 var pointNames = [Points]string{
 	"canary", "process/exec", "process/fork", "process/exit",
-	"network/connect", "network/accept", "network/close", "network/listen",
+	"network/connect", "network/accept", "network/close", "network/listen", "syscall",
 }
 
 // String returns the point's public name, as labels and JSON carry it.
@@ -76,6 +77,7 @@ type Event struct {
 	Exec  Exec    // process/exec
 	Exit  Exit    // process/exit
 	Conn  Conn    // network/*
+	Call  Call    // syscall
 
 	// Texts says where in Data each text lies; see Text and Editor.
 	Texts [TextKinds]Span

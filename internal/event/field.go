@@ -21,15 +21,19 @@ const (
 	FieldNamespaces
 	FieldParent
 	FieldAncestors
+	FieldEnvironment
 
 	fieldEnd
 )
+
+// FieldRaw is no field by name: of a system call, only its bare arguments are wanted.
+const FieldRaw Fields = 1 << 31
 
 // fieldNames are the names that session files use, in the order of the values.
 var fieldNames = []string{
 	"time", "thread_id", "task_start_time", "group_id", "thread_group_start_time", "container_id",
 	"credentials", "cwd", "process_name", "parent_thread_group_id", "is_exec_session",
-	"capabilities", "namespaces", "parent", "ancestors",
+	"capabilities", "namespaces", "parent", "ancestors", "envv",
 }
 
 // ParseField returns the field of that name.
@@ -53,5 +57,8 @@ func (f Fields) Names() []string {
 	return names
 }
 
-// AllFields is the set of all.
-const AllFields = fieldEnd - 1
+// AllFields is the set of all. The optional ones are told by some points only.
+const (
+	AllFields      = fieldEnd - 1
+	OptionalFields = FieldEnvironment
+)

@@ -6,21 +6,23 @@ import (
 	"unicode/utf8"
 )
 
-// Text names a text that an event may carry. The values are the order of texts
-// in a record of the kernel side (bpf/headers/event.bpf.h).
+// Text names a text that an event may carry.
 type Text uint8
 
 // The texts.
 const (
-	TextPath Text = iota // process/exec: file name as it was given to execve
-	TextArgs             // process/exec: arguments from the zeroth on, a NUL after each
+	TextPath Text = iota // process/exec: file name as it was given to execve; syscall: a file name that it was given
+	TextArgs             // arguments of a program from the zeroth on, a NUL after each
 	TextCwd              // process/exec: working directory, as the process sees it
 	TextExe              // process/exec: the executed file, as the process sees it: through no link, and never a script
 
 	TextContainer // id of the container, where the source of the event says it
 
-	KernelTexts = int(TextExe) + 1 // those of the kernel side
-	TextKinds   = int(TextContainer) + 1
+	TextEnv // the environment, a NUL after each variable
+	TextIn  // syscall: memory that the call was given, bytes as they are
+	TextOut // syscall: memory that the call has filled, bytes as they are
+
+	TextKinds = int(TextOut) + 1
 )
 
 // Bounds of the texts, in bytes. The kernel side cuts at the same lengths.
@@ -30,13 +32,22 @@ const (
 	CwdLen  = 1024
 	ExeLen  = 1024
 
+	EnvLen   = 4096
+	BlockLen = 128 // TextIn, TextOut
+
 	ContainerLen = 256 // not of the kernel side
 
-	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen
+	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen + EnvLen + 2*BlockLen
 )
 
 // bounds is the longest that each text may be.
-var bounds = [TextKinds]int{TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen, TextContainer: ContainerLen}
+var bounds = [TextKinds]int{
+	TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen, TextContainer: ContainerLen,
+	TextEnv: EnvLen, TextIn: BlockLen, TextOut: BlockLen,
+}
+
+// binary reports whether a text is no text but bytes that nobody reads as one.
+func (t Text) binary() bool { return t == TextIn || t == TextOut }
 
 // Span is where a text lies in an event's data, and what is wrong with it.
 type Span struct {
@@ -45,8 +56,8 @@ type Span struct {
 	Unreadable bool // it could not be read; Len is 0
 }
 
-// Text returns one of the event's texts, empty if it has none. It is valid UTF-8
-// and lives as long as the event is not reused.
+// Text returns one of the event's texts, empty if it has none. It is valid UTF-8 but
+// for TextIn and TextOut, and lives as long as the event is not reused.
 func (e *Event) Text(t Text) []byte {
 	s := e.Texts[t]
 	return e.Data[s.At : s.At+s.Len]
@@ -79,24 +90,36 @@ func (e *Event) Clone() Event {
 }
 
 // Editor is the only way by which texts get into events, wherever they come from.
-// It cuts them at their bounds, replaces what is not UTF-8, withholds arguments
-// where they are not wanted, and counts what it did. The zero value withholds
-// nothing. It may be used concurrently.
+// It cuts them at their bounds, replaces what is not UTF-8, withholds arguments and
+// environments where they are not wanted, takes values out of environments that look
+// like secrets, and counts what it did. The zero value withholds nothing. It may be
+// used concurrently.
 type Editor struct {
-	withhold      atomic.Bool
-	cut, repaired atomic.Uint64
+	withhold atomic.Bool
+	did      struct{ cut, repaired, unreadable, redacted atomic.Uint64 }
 }
 
-// KeepArguments says whether arguments of processes may be in events.
+// KeepArguments says whether arguments and environments of processes may be in events.
 func (ed *Editor) KeepArguments(keep bool) { ed.withhold.Store(!keep) }
 
-// Sanitized returns how many texts were cut and how many were not UTF-8.
-func (ed *Editor) Sanitized() (cut, repaired uint64) { return ed.cut.Load(), ed.repaired.Load() }
+// Sanitized is what an Editor has done, in texts.
+type Sanitized struct {
+	Cut        uint64 // longer than their bound
+	Repaired   uint64 // not UTF-8
+	Unreadable uint64 // there, but not to be read
+	Redacted   uint64 // environments with values that were taken out
+}
+
+// Sanitized returns what the Editor has done so far.
+func (ed *Editor) Sanitized() Sanitized {
+	d := &ed.did
+	return Sanitized{d.cut.Load(), d.repaired.Load(), d.unreadable.Load(), d.redacted.Load()}
+}
 
 // Set gives the event a text, once. truncated says that raw is not all of it. Set
 // allocates for an event's first text and never again while the event is reused.
 func (ed *Editor) Set(e *Event, t Text, raw []byte, truncated bool) {
-	if t == TextArgs && ed.withhold.Load() {
+	if (t == TextArgs || t == TextEnv) && ed.withhold.Load() {
 		return
 	}
 	if len(raw) > bounds[t] {
@@ -108,24 +131,38 @@ func (ed *Editor) Set(e *Event, t Text, raw []byte, truncated bool) {
 	at := len(e.Data)
 	e.Data = append(e.Data, raw...)
 	if truncated {
-		ed.cut.Add(1)
-		e.Data = trimRune(e.Data)
+		ed.did.cut.Add(1)
 	}
-	if repair(e.Data[at:]) {
-		ed.repaired.Add(1)
+	if !t.binary() {
+		if truncated {
+			e.Data = trimRune(e.Data)
+		}
+		if repair(e.Data[at:]) {
+			ed.did.repaired.Add(1)
+		}
+	}
+	if t == TextEnv {
+		left := redact(e.Data[at:])
+		if at+left < len(e.Data) {
+			ed.did.redacted.Add(1)
+		}
+		e.Data = e.Data[:at+left]
 	}
 	e.Texts[t] = Span{At: uint16(at), Len: uint16(len(e.Data) - at), Truncated: truncated}
 }
 
 // Unreadable notes that a text exists and could not be read.
-func (ed *Editor) Unreadable(e *Event, t Text) { e.Texts[t] = Span{Unreadable: true} }
+func (ed *Editor) Unreadable(e *Event, t Text) {
+	ed.did.unreadable.Add(1)
+	e.Texts[t] = Span{Unreadable: true}
+}
 
 // Comm makes a thread's name valid UTF-8.
 func (ed *Editor) Comm(comm *[CommLen]byte) {
 	for _, b := range comm {
 		if b >= utf8.RuneSelf {
 			if repair(comm[:]) {
-				ed.repaired.Add(1)
+				ed.did.repaired.Add(1)
 			}
 			return
 		}

@@ -70,11 +70,24 @@ func (j *json) uint64(name string, v uint64) {
 	j.next = true
 }
 
+// int64 is the same with a sign.
+func (j *json) int64(name string, v int64) {
+	j.key(name)
+	j.b = append(j.b, '"')
+	j.b = strconv.AppendInt(j.b, v, 10)
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
 // string is a text; an empty one is left out, as protobuf's JSON does.
 func (j *json) string(name, v string) {
-	if v == "" {
-		return
+	if v != "" {
+		j.quoted(name, v)
 	}
+}
+
+// quoted is a text that is there even if it is empty: one of several forms of a value.
+func (j *json) quoted(name, v string) {
 	j.key(name)
 	j.b = append(j.b, '"')
 	j.text(v)

@@ -45,7 +45,9 @@ func (t *lines) line(ev *event.Event) {
 		}
 		j.time("time", t.wall(ev.TimeNS))
 	case event.ProcessFork:
-		t.tracepoint(ev, "sched", "sched_process_fork")
+		t.tracepoint(ev, "sched", "sched_process_fork", t.forked)
+	case event.Syscall:
+		t.call(ev)
 	default:
 		t.connection(ev)
 	}
@@ -326,7 +328,7 @@ func (t *lines) properties(ev *event.Event) {
 }
 
 // tracepoint begins and fills an event of Tetragon's kind of that name.
-func (t *lines) tracepoint(ev *event.Event, subsystem, name string) {
+func (t *lines) tracepoint(ev *event.Event, subsystem, name string, arguments func(*event.Event)) {
 	j := &t.json
 	j.object("process_tracepoint")
 	t.actor(ev, false)
@@ -334,13 +336,27 @@ func (t *lines) tracepoint(ev *event.Event, subsystem, name string) {
 	j.string("event", name)
 	j.key("args")
 	j.open('[')
-	j.open('{')
-	j.int("int_arg", int64(ev.Child.PID))
-	j.close('}')
+	arguments(ev)
 	j.close(']')
 	j.string("policy_name", policyName)
 	j.string("action", "KPROBE_ACTION_POST")
-	j.string("message", ev.Point.String())
+	j.string("message", t.point(ev))
+}
+
+// point is the name of the event's point.
+func (t *lines) point(ev *event.Event) string {
+	if ev.Point != event.Syscall {
+		return ev.Point.String()
+	}
+	t.scratch = callPoint(ev).AppendTo(t.scratch[:0])
+	return view(t.scratch)
+}
+
+func (t *lines) forked(ev *event.Event) {
+	j := &t.json
+	j.open('{')
+	j.int("int_arg", int64(ev.Child.PID))
+	j.close('}')
 }
 
 const policyName = "sonde"

@@ -179,12 +179,17 @@ func TestHeldBack(t *testing.T) {
 
 func TestEncodingDoesNotAllocate(t *testing.T) {
 	e := newLines(small{})
-	ev := event.Event{Point: event.ProcessExit, Process: event.Process{PID: 11, TID: 11, StartNS: 3e9}}
-	if n := testing.AllocsPerRun(100, func() {
-		e.json.b = e.json.b[:0]
-		e.line(&ev)
-	}); n > 0 {
-		t.Errorf("%v allocations", n)
+	call := named(t, "syscall/connect/enter", 3)
+	new(event.Editor).Set(call, event.TextIn, []byte("\x02\x00\x01\xbb\x7f\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"), false)
+	for _, ev := range []*event.Event{
+		{Point: event.ProcessExit, Process: event.Process{PID: 11, TID: 11, StartNS: 3e9}}, {Point: event.NetworkConnect}, {Point: event.ProcessFork}, call,
+	} {
+		if n := testing.AllocsPerRun(100, func() {
+			e.json.b = e.json.b[:0]
+			e.line(ev)
+		}); n > 0 {
+			t.Errorf("%v: %v allocations", ev.Point, n)
+		}
 	}
 }
 

@@ -18,9 +18,9 @@ import (
 type ManagerOptions struct {
 	// Open opens a sink. It is called by whoever creates a session, and may take long.
 	Open func(SinkConfig) (Sink, error)
-	// Enable makes the kernel send the events of those points, all that any session
-	// wants. It is called when that changes, one call at a time.
-	Enable func(points []event.Point) error
+	// Enable makes the kernel send the events that any session wants. It is called when
+	// that changes, one call at a time.
+	Enable func(Wanted) error
 	// Now returns nanoseconds of CLOCK_BOOTTIME. It is called concurrently.
 	Now func() uint64
 	// Pulse returns the heartbeat of a sink that Open has opened; nil for none.
@@ -49,9 +49,36 @@ type running struct {
 	feeds   []*feed
 }
 
+// Wanted is what all sessions together want.
+type Wanted struct {
+	Points []event.Point // in their order
+	Calls  event.WantedCalls
+}
+
 // table says by point who wants an event. It never changes.
 type table struct {
-	want [event.Points][]want
+	want  [event.Points][]want
+	calls map[event.CallPoint][]want // by what is never Raw: those of want[event.Syscall], again
+}
+
+// of returns who may want the event.
+func (t *table) of(ev *event.Event) []want {
+	if ev.Point == event.Syscall {
+		return t.calls[event.CallPoint{Number: ev.Call.Number, Exit: ev.Call.Exit}]
+	}
+	return t.want[ev.Point]
+}
+
+// add adds what a session wants of one point.
+func (t *table) add(p *Point, w want) {
+	if p.Point == event.Syscall {
+		if t.calls == nil {
+			t.calls = map[event.CallPoint][]want{}
+		}
+		at := event.CallPoint{Number: p.Call.Number, Exit: p.Call.Exit}
+		t.calls[at] = append(t.calls[at], w)
+	}
+	t.want[p.Point] = append(t.want[p.Point], w)
 }
 
 // want is one point of one session.
@@ -95,7 +122,7 @@ func (m *Manager) Publish(ev *event.Event) {
 }
 
 func (m *Manager) match(ev *event.Event) {
-	wants := m.table.Load().want[ev.Point]
+	wants := m.table.Load().of(ev)
 	for i := range wants {
 		w := &wants[i]
 		if !w.filter.wants(ev) {
@@ -147,7 +174,7 @@ func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse 
 		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
 	}
 	next := append(slices.Clone(m.sessions), r)
-	if err := m.o.Enable(pointsOf(next)); err != nil {
+	if err := m.o.Enable(wantedBy(next)); err != nil {
 		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
 	}
 	for _, f := range r.feeds {
@@ -215,7 +242,7 @@ func (m *Manager) exchange(next []*running) {
 	for _, r := range next {
 		for i := range r.session.Points {
 			p := &r.session.Points[i]
-			t.want[p.Point] = append(t.want[p.Point], want{p.Fields, &p.Filter, r.feeds})
+			t.add(p, want{p.Fields, &p.Filter, r.feeds})
 		}
 	}
 	m.sessions = next
@@ -225,16 +252,19 @@ func (m *Manager) exchange(next []*running) {
 	m.shown.Store(&next)
 }
 
-// pointsOf returns the points that any of the sessions wants, in order.
-func pointsOf(sessions []*running) []event.Point {
-	var points []event.Point
+// wantedBy returns what the sessions want, together.
+func wantedBy(sessions []*running) (w Wanted) {
 	for _, r := range sessions {
 		for _, p := range r.session.Points {
-			points = append(points, p.Point)
+			w.Points = append(w.Points, p.Point)
+			if p.Point == event.Syscall {
+				w.Calls.Add(p.Call, p.Fields)
+			}
 		}
 	}
-	slices.Sort(points)
-	return slices.Compact(points)
+	slices.Sort(w.Points)
+	w.Points = slices.Compact(w.Points)
+	return w
 }
 
 // Delete ends a session: no more events go to it, what waits is delivered until ctx
@@ -251,7 +281,7 @@ func (m *Manager) Delete(ctx context.Context, name string) (SessionStat, error) 
 	gone := m.sessions[i]
 	next := slices.Delete(slices.Clone(m.sessions), i, i+1)
 	m.exchange(next)
-	enableErr := m.o.Enable(pointsOf(next))
+	enableErr := m.o.Enable(wantedBy(next))
 	m.change.Unlock()
 	err := cmp.Or(gone.end(ctx), enableErr)
 	if err != nil {

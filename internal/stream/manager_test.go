@@ -52,7 +52,7 @@ func (c *counting) Close() error { c.closed.Store(true); return nil }
 type fixture struct {
 	*Manager
 	sinks   map[string]Sink
-	enabled atomic.Pointer[[]event.Point]
+	enabled atomic.Pointer[Wanted]
 	pulses  sync.Map // of sinks by session and name: *pulse
 }
 
@@ -88,7 +88,7 @@ func newFixture(t testing.TB) *fixture {
 			}
 			return nil, errors.New("no such sink")
 		},
-		Enable: func(points []event.Point) error { f.enabled.Store(&points); return nil },
+		Enable: func(w Wanted) error { f.enabled.Store(&w); return nil },
 		Now:    func() uint64 { return 0 },
 		Pulse:  f.pulse,
 	})
@@ -340,7 +340,7 @@ func TestSessionsEnableWhatTheyWant(t *testing.T) {
 		} else if _, err := f.Delete(within(t), step.remove); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(step.want, *f.enabled.Load()); diff != "" {
+		if diff := cmp.Diff(step.want, f.enabled.Load().Points); diff != "" {
 			t.Errorf("%+v: enabled (-want +got):\n%s", step, diff)
 		}
 	}

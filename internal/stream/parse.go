@@ -62,15 +62,15 @@ func ParseSession(text []byte) (s *Session, missing []string, err error) {
 func (t *sessionText) session() (s *Session, missing []string, err error) {
 	s = &Session{Name: t.Name, Sinks: t.Sinks}
 	for _, p := range t.Points {
-		named, known := FindPoint(p.Name)
+		point, known := FindPoint(p.Name)
 		if !known {
 			missing = append(missing, "point "+p.Name)
 			continue
 		}
-		point := Point{Name: p.Name, Point: named, Filter: p.Filter}
+		point.Filter = p.Filter
 		for _, name := range slices.Concat(p.OptionalFields, p.ContextFields) {
 			f, known := event.ParseField(name)
-			if !known {
+			if !known || f&event.OptionalFields&^optionalFields(&point) != 0 {
 				missing = append(missing, fmt.Sprintf("field %s of point %s", name, p.Name))
 			}
 			point.Fields |= f
@@ -94,7 +94,7 @@ func (t *sessionText) session() (s *Session, missing []string, err error) {
 // gVisor has it.
 func (s *Session) put(p Point) {
 	for i := range s.Points {
-		if s.Points[i].Point == p.Point {
+		if s.Points[i].Point == p.Point && s.Points[i].Call == p.Call {
 			s.Points[i] = p
 			return
 		}
@@ -118,23 +118,39 @@ var aliases = map[string]event.Point{
 }
 
 // FindPoint returns the point of that name, an alias included.
-func FindPoint(name string) (event.Point, bool) {
+func FindPoint(name string) (Point, bool) {
 	if p, ok := aliases[name]; ok {
+		return Point{Name: name, Point: p}, true
+	}
+	if c, ok := event.ParseCallPoint(name); ok {
+		p := Point{Name: name, Point: event.Syscall, Call: c}
+		if c.Raw {
+			p.Fields = event.FieldRaw
+		}
 		return p, true
 	}
 	for _, p := range event.AllPoints() {
-		if p != event.Canary && p.String() == name {
-			return p, true
+		if p != event.Canary && p != event.Syscall && p.String() == name {
+			return Point{Name: name, Point: p}, true
 		}
 	}
-	return 0, false
+	return Point{}, false
 }
 
-// AllPoints are the points that tell what happens on the node, all with one filter.
+// optionalFields returns the fields that only some points can tell, and this one does.
+func optionalFields(p *Point) event.Fields {
+	if p.Point == event.Syscall {
+		return p.Call.OptionalFields()
+	}
+	return 0
+}
+
+// AllPoints are the points that tell what happens on the node, all with one filter. Of
+// single system calls they do not.
 func AllPoints(f Filter) []Point {
 	var all []Point
 	for _, p := range event.AllPoints() {
-		if p != event.Canary {
+		if p != event.Canary && p != event.Syscall {
 			all = append(all, Point{Name: p.String(), Point: p, Fields: event.AllFields, Filter: f})
 		}
 	}
@@ -144,16 +160,19 @@ func AllPoints(f Filter) []Point {
 // Metadata describes every point that a session may name, in the order of names.
 func Metadata() []PointMeta {
 	var all []PointMeta
-	add := func(name string) {
-		all = append(all, PointMeta{Name: name, OptionalFields: []string{}, ContextFields: event.AllFields.Names()})
+	add := func(name string, optional event.Fields) {
+		all = append(all, PointMeta{Name: name, OptionalFields: optional.Names(), ContextFields: (event.AllFields &^ event.OptionalFields).Names()})
 	}
 	for _, p := range event.AllPoints() {
-		if p != event.Canary {
-			add(p.String())
+		if p != event.Canary && p != event.Syscall {
+			add(p.String(), 0)
 		}
 	}
+	for _, c := range event.AllCallPoints() {
+		add(c.String(), c.OptionalFields())
+	}
 	for name := range aliases {
-		add(name)
+		add(name, 0)
 	}
 	slices.SortFunc(all, func(a, b PointMeta) int { return cmp.Compare(a.Name, b.Name) })
 	return all

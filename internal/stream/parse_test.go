@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -39,20 +40,64 @@ func TestParseSession(t *testing.T) {
 	}
 }
 
+// A session of gVisor's documentation is taken as it is, and every event of a call goes
+// to whom it was promised.
+func TestSystemCallsOfSessions(t *testing.T) {
+	text, err := os.ReadFile("testdata/gvisor_session.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := ParseSession(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t)
+	sink := &counting{}
+	f.sinks["remote"] = sink
+	if _, err := f.Create(s); err != nil {
+		t.Fatal(err)
+	}
+	w := f.enabled.Load()
+	var want event.WantedCalls
+	for _, name := range []string{"syscall/fork/enter", "syscall/fork/exit", "syscall/execve/enter", "syscall/sysno/35/enter", "syscall/sysno/35/exit"} {
+		p, ok := event.ParseCallPoint(name)
+		if !ok {
+			t.Fatalf("no point %s", name)
+		}
+		want.Add(p, 0)
+	}
+	if diff := cmp.Diff(Wanted{[]event.Point{event.ProcessFork, event.Syscall}, want}, *w); diff != "" {
+		t.Errorf("wanted (-want +got):\n%s", diff)
+	}
+	calls := func(point string) {
+		c, _ := event.ParseCallPoint(point)
+		f.Publish(&event.Event{Point: event.Syscall, Call: event.Call{Number: c.Number, Exit: c.Exit}})
+	}
+	for _, point := range []string{"syscall/fork/exit", "syscall/sysno/35/exit", "syscall/execve/exit", "syscall/sysno/36/enter", "syscall/execve/enter"} {
+		calls(point)
+	}
+	if k := f.Sessions()[0].Sinks[0]; k.Matched != 3 {
+		t.Errorf("matched %d of 5, want 3", k.Matched)
+	}
+}
+
 func TestParseSessionFaults(t *testing.T) {
 	const rest = `"sinks": [{"name": "null"}]}`
 	for text, want := range map[string][]string{
 		`{"name": "a", "points": [{"name": "syscall/nothing/enter"}, {"name": "process/exec", "context_fields": ["mood"]}], ` + rest: {
 			"no point syscall/nothing/enter", "no field mood of point process/exec"},
-		`{"name": "a", "points": [{"name": "canary"}], ` + rest: {"no point canary", "0 points"},
-		`{"points": [{"name": "process/exec"}], ` + rest:        {"name"},
-		`{"name": "a", "points": [{"name": "process/exec"}]}`:   {"0 sinks"},
-		`{"name": "a", "pionts": [], ` + rest:                   {"pionts"},
-		`{"trace_session": {"name": "a", "more": 1}}`:           {"more"},
-		`{"name": "a"} {"name": "b"}`:                           {"invalid"},
-		``:                                                      {"unexpected end"},
-		`[]`:                                                    {"cannot unmarshal"},
-		strings.Repeat(" ", MaxSessionBytes) + `{"name": "too long"}`: {"at most"},
+		`{"name": "a", "points": [{"name": "syscall/sysno/512/enter"}, {"name": "syscall/sysno/07/exit"}, {"name": "syscall/sysno/7"}], ` + rest: {
+			"no point syscall/sysno/512/enter", "no point syscall/sysno/07/exit", "no point syscall/sysno/7"},
+		`{"name": "a", "points": [{"name": "process/exec", "optional_fields": ["envv"]}], ` + rest: {"no field envv of point process/exec"},
+		`{"name": "a", "points": [{"name": "canary"}], ` + rest:                                    {"no point canary", "0 points"},
+		`{"points": [{"name": "process/exec"}], ` + rest:                                           {"name"},
+		`{"name": "a", "points": [{"name": "process/exec"}]}`:                                      {"0 sinks"},
+		`{"name": "a", "pionts": [], ` + rest:                                                      {"pionts"},
+		`{"trace_session": {"name": "a", "more": 1}}`:                                              {"more"},
+		`{"name": "a"} {"name": "b"}`:                                                              {"invalid"},
+		``:                                                                                         {"unexpected end"},
+		`[]`:                                                                                       {"cannot unmarshal"},
+		strings.Repeat(" ", MaxSessionBytes) + `{"name": "too long"}`:                              {"at most"},
 	} {
 		_, _, err := ParseSession([]byte(text))
 		for _, w := range want {
@@ -78,7 +123,7 @@ func TestIgnoreMissing(t *testing.T) {
 func TestMetadataIsTrue(t *testing.T) {
 	for _, m := range Metadata() {
 		p, ok := FindPoint(m.Name)
-		if !ok || p == event.Canary {
+		if !ok || p.Point == event.Canary {
 			t.Errorf("%s is listed and not known", m.Name)
 		}
 		for _, name := range append(m.OptionalFields, m.ContextFields...) {

@@ -106,6 +106,8 @@ func classOf(p event.Point) int {
 	switch p {
 	case event.ProcessExec, event.ProcessFork, event.ProcessExit:
 		return classVital
+	case event.Syscall:
+		return classBulk
 	default:
 		return classUsual
 	}

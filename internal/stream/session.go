@@ -19,6 +19,7 @@ type Session struct {
 type Point struct {
 	Name   string // as it was asked for
 	Point  event.Point
+	Call   event.CallPoint // of event.Syscall: which
 	Fields event.Fields
 	Filter Filter
 }

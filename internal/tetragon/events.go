@@ -146,7 +146,7 @@ func (c *choice) points() []stream.Point {
 	var all []stream.Point
 	for _, p := range event.AllPoints() {
 		named := c.kinds != nil && slices.Contains(c.kinds, kinds[p])
-		if p == event.Canary || !named && (c.kinds != nil || p == event.ProcessFork) {
+		if kinds[p] == api.EventType_UNDEF || !named && (c.kinds != nil || p == event.ProcessFork) {
 			continue
 		}
 		all = append(all, stream.Point{Name: p.String(), Point: p, Fields: event.FieldCredentials | event.FieldCapabilities | event.FieldNamespaces})

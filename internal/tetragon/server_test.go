@@ -53,7 +53,7 @@ func serve(t *testing.T) *served {
 	t.Helper()
 	s := &served{levels: logging.NewLevels(logging.Spec{}), address: "unix://" + filepath.Join(t.TempDir(), "s")}
 	s.manager = stream.NewManager(stream.ManagerOptions{
-		Enable: func([]event.Point) error { return nil },
+		Enable: func(stream.Wanted) error { return nil },
 		Now:    func() uint64 { return 0 },
 	})
 	server := New(Options{Logger: slog.New(slog.DiscardHandler), Address: s.address, Version: "1.2.3", Revision: "abc"})

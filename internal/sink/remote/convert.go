@@ -24,6 +24,7 @@ type converter struct {
 	connect wire.Connect
 	accept  wire.Accept
 	listen  wire.Listen
+	calls   callMessages
 	address [unix.SizeofSockaddrInet6]byte
 }
 
@@ -62,6 +63,8 @@ func (v *converter) message(ev *event.Event) wire.Message {
 			SocketFamily: int32(binary.NativeEndian.Uint16(address)), SocketType: unix.SOCK_STREAM,
 		}
 		return &v.listen
+	case event.Syscall:
+		return v.systemCall(ev)
 	}
 	return nil
 }
@@ -103,7 +106,7 @@ func (v *converter) origin(ev *event.Event) wire.Origin {
 	if wants(event.FieldParentGroupID) {
 		c.ParentThreadGroupID = int32(p.PPID)
 	}
-	o.HasContextData = ev.Fields != 0
+	o.HasContextData = ev.Fields&event.AllFields != 0
 	return o
 }
 

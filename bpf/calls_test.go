@@ -1,0 +1,228 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+// What actCalls does, so often.
+const (
+	callOpens  = 50
+	callParent = 500
+)
+
+// actCalls makes system calls whose number and outcome the test knows; dir is its own.
+func actCalls() error {
+	dir := os.Getenv("SONDE_TEST_ARG")
+	for i := range callOpens {
+		if _, err := unix.Open(filepath.Join(dir, fmt.Sprint("none", i)), unix.O_RDONLY|unix.O_DIRECTORY, 0); !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("open: %w", err)
+		}
+	}
+	for range callParent {
+		unix.RawSyscall(unix.SYS_GETPPID, 0, 0, 0)
+	}
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(s, &unix.SockaddrInet4{Port: 4711, Addr: [4]byte{127, 0, 0, 7}}); err != nil {
+		return err
+	}
+	unix.RawSyscall(unix.SYS_CHDIR, 1, 0, 0) // no path at all
+	if err := act("exit", "0").Run(); err != nil {
+		return err
+	}
+	_ = unix.Exec(filepath.Join(dir, "none"), []string{"a", "", "b c"}, []string{"X=1"})
+	return unix.Exec("/proc/self/exe", []string{"again", "\xff"}, []string{"SONDE_TEST_ACT=exit", "SONDE_TEST_ARG=0", "TOKEN=hush"})
+}
+
+// recordCalls tells of the calls that the points name, while do runs, and returns those
+// of processes that this one has started. Ledgers must close.
+func recordCalls(t *testing.T, k *Kernel, do func(), points ...string) (all []event.Event) {
+	t.Helper()
+	runAct(t, "exit", "0") // what the Go runtime tries out at the first child is behind us
+	var wanted event.WantedCalls
+	for _, name := range points {
+		p, ok := event.ParseCallPoint(name)
+		if !ok {
+			t.Fatalf("no point %s", name)
+		}
+		wanted.Add(p, event.FieldEnvironment)
+	}
+	must(t, "set points", k.SetPoints(event.Syscall))
+	e, err := NewEvents(k, nil)
+	must(t, "open ring", err)
+	defer e.Close()
+	c := NewCalls(k)
+	must(t, "want calls", c.Want(wanted))
+	var read uint64
+	ended := make(chan error)
+	go func() {
+		var ev event.Event
+		for {
+			switch err := e.Next(&ev); {
+			case errors.Is(err, io.EOF):
+				ended <- nil
+				return
+			case err != nil:
+				ended <- err
+				return
+			}
+			read++
+			if ev.Process.PPID == k.Self().PID {
+				all = append(all, ev.Clone())
+			}
+		}
+	}()
+	do()
+	needAllRuns(t, k)
+	must(t, "want nothing", c.Want(event.WantedCalls{}))
+	time.Sleep(10 * time.Millisecond) // a program may still be running on another CPU
+	must(t, "flush", e.Flush())
+	must(t, "read", <-ended)
+	if l := ledgerOf(t, k, event.Syscall); l.Dropped > 0 || l.Attempted != l.Submitted || read != l.Submitted || e.Stats().Undecodable > 0 {
+		t.Errorf("read %d, ledger %+v, %+v", read, l, e.Stats())
+	}
+	return all
+}
+
+// told describes an event of a call, as far as the test knows what it has to be.
+func told(ev *event.Event, dir string) string {
+	c := &ev.Call
+	name := event.CallPoint{Number: c.Number, Exit: c.Exit}.String()
+	text := func(t event.Text) string {
+		if ev.Texts[t].Unreadable {
+			return "unreadable"
+		}
+		return fmt.Sprintf("%q", strings.ReplaceAll(string(ev.Text(t)), dir, "DIR"))
+	}
+	switch c.Number {
+	case unix.SYS_OPENAT:
+		return fmt.Sprintf("%s %d %s %#x = %d", name, int32(c.Args[0]), text(event.TextPath), c.Args[2]&unix.O_DIRECTORY, c.Result)
+	case unix.SYS_CONNECT:
+		return fmt.Sprintf("%s %x = %d", name, ev.Text(event.TextIn), c.Result)
+	case unix.SYS_CHDIR:
+		return fmt.Sprintf("%s %s = %d", name, text(event.TextPath), c.Result)
+	case unix.SYS_EXECVE:
+		return fmt.Sprintf("%s %s %s %s = %d", name, text(event.TextPath), text(event.TextArgs), text(event.TextEnv), c.Result)
+	}
+	return name
+}
+
+func TestCallsAreToldExactly(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		dir := t.TempDir()
+		all := recordCalls(t, k, func() {
+			if got := runAct(t, "calls", dir).ExitStatus(); got != 0 {
+				t.Fatalf("the child ended with %d", got)
+			}
+		}, bothEnds("openat", "connect", "chdir", "execve", "pipe2", "clone", fmt.Sprint("sysno/", unix.SYS_GETPPID),
+			fmt.Sprint("sysno/", unix.SYS_CLONE3), fmt.Sprint("sysno/", unix.SYS_EXIT_GROUP))...)
+		got := map[string]int{}
+		made := map[bool]int{}
+		for i := range all {
+			ev := &all[i]
+			switch ev.Call.Number {
+			case unix.SYS_CLONE, unix.SYS_CLONE3:
+				made[ev.Call.Exit]++
+			case unix.SYS_PIPE2:
+				checkPipe(t, ev)
+			case unix.SYS_GETPPID:
+				if ev.Call.Exit && ev.Call.Result != int64(os.Getpid()) || len(ev.Data) > 0 {
+					t.Fatalf("getppid: %+v with texts %q", ev.Call, ev.Data)
+				}
+			}
+			got[told(ev, dir)]++
+		}
+		want := map[string]int{
+			fmt.Sprintf("syscall/sysno/%d/enter", unix.SYS_GETPPID):    callParent,
+			fmt.Sprintf("syscall/sysno/%d/exit", unix.SYS_GETPPID):     callParent,
+			fmt.Sprintf("syscall/sysno/%d/enter", unix.SYS_EXIT_GROUP): 1,
+			fmt.Sprintf("syscall/sysno/%d/exit", unix.SYS_EXIT_GROUP):  0,
+
+			"syscall/connect/enter 020012677f0000070000000000000000 = 0": 1,
+			"syscall/connect/exit 020012677f0000070000000000000000 = 0":  1,
+
+			"syscall/chdir/enter unreadable = 0":  1,
+			"syscall/chdir/exit unreadable = -14": 1,
+
+			`syscall/execve/enter "DIR/none" "a\x00\x00b c\x00" "X=1\x00" = 0`:                                                   1,
+			`syscall/execve/exit "DIR/none" "a\x00\x00b c\x00" "X=1\x00" = -2`:                                                   1,
+			`syscall/execve/exit "/proc/self/exe" "again\x00?\x00" "SONDE_TEST_ACT=exit\x00SONDE_TEST_ARG=0\x00TOKEN=\x00" = 0`:  1,
+			`syscall/execve/enter "/proc/self/exe" "again\x00?\x00" "SONDE_TEST_ACT=exit\x00SONDE_TEST_ARG=0\x00TOKEN=\x00" = 0`: 1,
+		}
+		for i := range callOpens {
+			want[fmt.Sprintf(`syscall/openat/enter -100 "DIR/none%d" 0x10000 = 0`, i)] = 1
+			want[fmt.Sprintf(`syscall/openat/exit -100 "DIR/none%d" 0x10000 = -2`, i)] = 1
+		}
+		for line, n := range want {
+			if got[line] != n {
+				t.Errorf("%s: told %d times, not %d", line, got[line], n)
+			}
+		}
+		if made[true] != made[false] || made[true] == 0 {
+			t.Errorf("calls that make tasks: %d begun and %d ended", made[false], made[true])
+		}
+		if t.Failed() {
+			for line, n := range got {
+				t.Logf("%3d %s", n, line)
+			}
+		}
+	})
+}
+
+func bothEnds(calls ...string) (points []string) {
+	for _, c := range calls {
+		points = append(points, "syscall/"+c+"/enter", "syscall/"+c+"/exit")
+	}
+	return points
+}
+
+// checkPipe fails unless a pipe's end tells of both descriptors.
+func checkPipe(t *testing.T, ev *event.Event) {
+	t.Helper()
+	if !ev.Call.Exit {
+		return
+	}
+	out := ev.Text(event.TextOut)
+	if len(out) != 8 {
+		t.Fatalf("pipe2 gave %x", out)
+	}
+	fds := (*[2]int32)(unsafe.Pointer(unsafe.SliceData(out)))
+	if fds[0] < 3 || fds[1] <= fds[0] {
+		t.Errorf("pipe2 gave %v", fds)
+	}
+}
+
+// Programs are there while something is wanted, and not a moment longer.
+func TestCallsCostNothingUnlessWanted(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	c := NewCalls(k)
+	objects := len(k.objects)
+	var one, two event.WantedCalls
+	one.Add(event.CallPoint{Number: unix.SYS_GETPPID, Raw: true}, 0)
+	two.Add(event.CallPoint{Number: unix.SYS_GETPPID, Exit: true, Raw: true}, 0)
+	must(t, "set points", k.SetPoints(event.Syscall))
+	for i, w := range []event.WantedCalls{{}, one, two, {}, two, {}} {
+		must(t, "want", c.Want(w))
+		if there := len(k.objects) > objects; there != (w != event.WantedCalls{}) {
+			t.Errorf("step %d: programs are there: %v", i, there)
+		}
+	}
+}
