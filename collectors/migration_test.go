@@ -5,15 +5,12 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
-	"github.com/sonde-ebpf/sonde/internal/metric"
+	"github.com/sonde-ebpf/sonde/internal/promtest"
 )
 
 // migration is one row of docs/migration.md.
@@ -37,10 +34,10 @@ func TestMigration(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := parseMigration(string(text))
-	families := byName(catalogue())
+	known := promtest.New(catalogue(), false)
 	answered := map[string]bool{}
 	for _, row := range rows {
-		if err := row.check(families); err != nil {
+		if err := row.check(known); err != nil {
 			t.Errorf("%s: %v", strings.Join(row.theirs, ", "), err)
 		}
 		for _, series := range row.theirs {
@@ -82,15 +79,7 @@ func parseMigration(text string) []migration {
 	return rows
 }
 
-func byName(families []metric.Family) map[string]metric.Family {
-	m := map[string]metric.Family{}
-	for _, f := range families {
-		m[f.Name] = f
-	}
-	return m
-}
-
-func (m migration) check(families map[string]metric.Family) error {
+func (m migration) check(known *promtest.Catalogue) error {
 	for _, series := range m.theirs {
 		if _, err := parser.NewParser(parser.Options{}).ParseExpr(series); err != nil {
 			return fmt.Errorf("series %s: %w", series, err)
@@ -102,11 +91,7 @@ func (m migration) check(families map[string]metric.Family) error {
 		}
 		return nil
 	}
-	expr, err := parser.NewParser(parser.Options{}).ParseExpr(m.ours)
-	if err != nil {
-		return err
-	}
-	missing := unknownIn(expr, families)
+	_, missing := known.Check(m.ours)
 	switch isPlanned := strings.HasPrefix(m.remark, planned); {
 	case missing != nil && !isPlanned:
 		return missing
@@ -116,84 +101,9 @@ func (m migration) check(families map[string]metric.Family) error {
 	return nil
 }
 
-// unknownIn returns what of an expression is not in the catalogue: metrics, labels,
-// values of enumerations, and histogram functions of what is no histogram.
-func unknownIn(expr parser.Expr, families map[string]metric.Family) error {
-	var faults []error
-	allowed := []string{"le"}
-	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
-		if v, ok := node.(*parser.VectorSelector); ok {
-			f, known := families[v.Name]
-			if !known {
-				faults = append(faults, fmt.Errorf("no metric %s", v.Name))
-				return nil
-			}
-			faults = append(faults, unknownLabels(f, v.LabelMatchers)...)
-			for _, l := range f.Labels {
-				allowed = append(allowed, l.Name)
-			}
-		}
-		return nil
-	})
-	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
-		switch n := node.(type) {
-		case *parser.AggregateExpr:
-			for _, label := range n.Grouping {
-				if !slices.Contains(allowed, label) {
-					faults = append(faults, fmt.Errorf("no metric in the expression has label %s", label))
-				}
-			}
-		case *parser.Call:
-			faults = append(faults, misused(n, families)...)
-		}
-		return nil
-	})
-	return errors.Join(faults...)
-}
-
-func unknownLabels(f metric.Family, matchers []*labels.Matcher) (faults []error) {
-	for _, m := range matchers {
-		if m.Name == model.MetricNameLabel {
-			continue
-		}
-		at := slices.IndexFunc(f.Labels, func(l metric.Label) bool { return l.Name == m.Name })
-		if at < 0 {
-			faults = append(faults, fmt.Errorf("%s has no label %s", f.Name, m.Name))
-			continue
-		}
-		values := f.Labels[at].Values
-		if values != nil && !slices.ContainsFunc(values, m.Matches) {
-			faults = append(faults, fmt.Errorf("%s: no value of label %s matches %s", f.Name, m.Name, m))
-		}
-	}
-	return faults
-}
-
-// misused returns the histogram functions that are given something else, and rates of
-// gauges.
-func misused(call *parser.Call, families map[string]metric.Family) (faults []error) {
-	histograms := strings.HasPrefix(call.Func.Name, "histogram_")
-	counters := call.Func.Name == "rate" || call.Func.Name == "increase"
-	parser.Inspect(call, func(node parser.Node, _ []parser.Node) error {
-		v, ok := node.(*parser.VectorSelector)
-		if !ok {
-			return nil
-		}
-		switch f, known := families[v.Name]; {
-		case !known:
-		case histograms && f.Type != metric.TypeHistogram:
-			faults = append(faults, fmt.Errorf("%s of %s, a %s", call.Func.Name, v.Name, f.Type))
-		case counters && f.Type == metric.TypeGauge:
-			faults = append(faults, fmt.Errorf("%s of %s, a %s", call.Func.Name, v.Name, f.Type))
-		}
-		return nil
-	})
-	return faults
-}
-
 // TestMigrationNotices: each kind of mistake is found.
 func TestMigrationNotices(t *testing.T) {
-	families := byName(catalogue())
+	known := promtest.New(catalogue(), false)
 	for name, row := range map[string]migration{
 		"malformed expression": {ours: "sum(sonde_processes"},
 		"malformed series":     {theirs: []string{"rox_x{"}, ours: "sonde_processes"},
@@ -206,7 +116,7 @@ func TestMigrationNotices(t *testing.T) {
 		"stale plan":           {ours: "sonde_processes", remark: planned},
 		"nothing said":         {remark: "None."},
 	} {
-		if err := row.check(families); err == nil {
+		if err := row.check(known); err == nil {
 			t.Errorf("%s: not noticed", name)
 		}
 	}
@@ -215,7 +125,7 @@ func TestMigrationNotices(t *testing.T) {
 		"plan":          {ours: "sonde_no_such_total", remark: planned},
 		"no equivalent": {remark: noEquivalent + "reasons."},
 	} {
-		if err := row.check(families); err != nil {
+		if err := row.check(known); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -40,7 +40,7 @@ setup() {
 	for layer in "${layers[@]}"; do
 		case $layer in
 		lint) hack/tool.sh golangci-lint >/dev/null ;;
-		unit) hack/tool.sh promtool victoria-metrics prometheus-pushgateway >/dev/null ;;
+		unit) hack/tool.sh promtool pint vmalert victoria-metrics prometheus-pushgateway >/dev/null ;;
 		e2e) hack/tool.sh prometheus >/dev/null ;;
 		esac
 	done

@@ -31,18 +31,18 @@ build() {
 	echo "$path"
 }
 
-# unpack NAME prints where the program of the Debian package NAME is.
+# unpack NAME PACKAGE prints where the program NAME of a Debian package is.
 unpack() {
-	local name=$1 path=$SONDE_CACHE/debian/usr/bin/$1 work
+	local name=$1 package=$2 path=$SONDE_CACHE/debian/usr/bin/$1 work
 	if have "$name"; then
 		command -v "$name"
 		return
 	fi
 	if [ ! -x "$path" ]; then
-		say "unpacking Debian's $name, once for this machine"
+		say "unpacking Debian's $package, once for this machine"
 		work=$(mktemp -d)
-		(cd "$work" && download "$name") ||
-			die "cannot fetch Debian's package $name (apt's words are above): install it, or give this machine a Debian 12 mirror"
+		(cd "$work" && download "$package") ||
+			die "cannot fetch Debian's package $package (apt's words are above): install it, or give this machine a Debian 12 mirror"
 		mkdir -p "$SONDE_CACHE/debian"
 		dpkg-deb -x "$work"/*.deb "$SONDE_CACHE/debian"
 		rm -r "$work"
@@ -74,7 +74,13 @@ for name in "$@"; do
 		version=$(pinned internal/tools/lint $module)
 		build "$name" "$version" internal/tools/lint $module/cmd/golangci-lint -ldflags "-s -w"
 		;;
-	victoria-metrics | prometheus-pushgateway) unpack "$name" ;;
+	pint)
+		module=github.com/cloudflare/pint
+		version=$(pinned internal/tools/pint $module)
+		build "$name" "$version" internal/tools/pint $module/cmd/pint -ldflags "-s -w"
+		;;
+	vmalert) unpack "$name" victoria-metrics ;;
+	victoria-metrics | prometheus-pushgateway) unpack "$name" "$name" ;;
 	*) die "tool.sh: no such tool: $name" ;;
 	esac
 done

@@ -35,14 +35,14 @@ var layers = map[string]int{
 	"collectors":          3,
 	"introspect":          3,
 	"internal/tetragon":   3,
-	"dashboards":          4,
 	"alerts":              4,
-	"cmd":                 5,
+	"dashboards":          5,
+	"cmd":                 6,
 }
 
 // harness is what only tests and measurements use. It may import and do what it
 // likes, and no other package may import it.
-var harness = []string{"bench", "internal/e2e", "internal/lawtest", "internal/testenv", "internal/vmtest"}
+var harness = []string{"bench", "internal/e2e", "internal/lawtest", "internal/promtest", "internal/testenv", "internal/vmtest"}
 
 // imports names the packages (and what is below them) that only a few may import.
 var imports = []struct {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Tool returns the path of a program that tests run: "promtool", "prometheus",
-// "victoria-metrics", "prometheus-pushgateway". What is not there yet is built or
+// Tool returns the path of a program that tests run: "promtool", "prometheus", "pint",
+// "vmalert", "victoria-metrics", "prometheus-pushgateway". What is not there yet is built or
 // fetched now, once for this machine, which may take minutes; hack/tool.sh does it.
 func Tool(tb testing.TB, name string) string {
 	tb.Helper()
