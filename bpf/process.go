@@ -13,13 +13,21 @@ import (
 // other, but its life is timed from its fork and not from its last exec.
 const DefaultMaxProcesses = 65536
 
+// ProcessList lists the processes of the initial pid namespace.
+type ProcessList interface {
+	// Processes returns their pids. self is the caller's in that namespace: a list of
+	// another one is an error.
+	Processes(self uint32) ([]uint32, error)
+	// Running tells whether a process has a thread that has not begun to exit.
+	Running(pid uint32) bool
+}
+
 // ProcessesOptions configures the process probe.
 type ProcessesOptions struct {
 	// Max is the size of the map of live processes, 0 for DefaultMaxProcesses.
 	Max uint32
-	// ProcFS is the proc file system of the initial pid namespace, where
-	// processes are found that task iterators do not show; "" means /proc.
-	ProcFS string
+	// Listed lists the processes that task iterators do not show. May be nil.
+	Listed ProcessList
 
 	noGroupDead bool // test: as on kernels whose sched_process_exit has no group_dead
 }
@@ -70,10 +78,7 @@ func makeProcesses(k *Kernel, opts ProcessesOptions) (*Processes, error) {
 	if err := p.obj.attach(order...); err != nil {
 		return nil, err
 	}
-	if opts.ProcFS == "" {
-		opts.ProcFS = "/proc"
-	}
-	return p, p.seed(k, opts.ProcFS)
+	return p, p.seed(k, opts.Listed)
 }
 
 func processSpec(k *Kernel, opts ProcessesOptions) (*ebpf.CollectionSpec, error) {

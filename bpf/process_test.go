@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
@@ -359,6 +360,7 @@ func TestLiveProcesses(t *testing.T) {
 		if int(k.Self().PID) != os.Getpid() {
 			testenv.Skip(t, "needs the initial pid namespace: /proc is the measure")
 		}
+		opts.Listed = procfs.New(procfs.Options{})
 		storm := startAct(t, "storm", "200ms")
 		p := newProcesses(t, k, opts)
 		if err := storm.Wait(); err != nil {
@@ -403,15 +405,15 @@ func liveDistance(t *testing.T, p *Processes) int64 {
 	return 0
 }
 
-func countRunning(t *testing.T) int64 {
+func countRunning(t *testing.T) (n int64) {
 	t.Helper()
-	entries, err := os.ReadDir("/proc")
+	proc := procfs.New(procfs.Options{})
+	pids, err := proc.Processes(uint32(os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var n int64
-	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err == nil && running("/proc", e.Name()) {
+	for _, pid := range pids {
+		if proc.Running(pid) {
 			n++
 		}
 	}

@@ -203,7 +203,7 @@ func (p *probes) attachAll(ctx context.Context, steps *Steps) error {
 		return keep(&p.syscalls, made, err)
 	})
 	try("process", func() (bpf.ProbeStatus, error) {
-		o := bpf.ProcessesOptions{Max: uint32(limits.Processes), ProcFS: p.opts.settings.procFS}
+		o := bpf.ProcessesOptions{Max: uint32(limits.Processes), Listed: p.opts.machine.fs}
 		made, err := bpf.NewProcesses(p.kernel, o)
 		return keep(&p.processes, made, err)
 	})

@@ -26,15 +26,19 @@ func (p *probes) survey(v *state.Survey) (processes, sockets bool) {
 
 // surveyProcesses shows the processes that the kernel's own iterator lists, and then
 // those that only /proc does: an iterator may be refused, and has been found to leave
-// out pid 1 on a hardened kernel. Either alone is a whole walk.
+// out pid 1 on a hardened kernel. Either alone is a whole walk. Of a process that is
+// known no file is read.
 func (p *probes) surveyProcesses(v *state.Survey) (whole bool) {
 	listed := map[uint32]struct{}{}
+	show := func(who *event.Process) { v.Process(p.seedOf(who)) }
 	err := p.processes.Survey(func(who *event.Process) {
 		listed[who.PID] = struct{}{}
-		v.Process(p.seedOf(who))
+		if !v.Known(who) {
+			show(who)
+		}
 	})
 	rest := unlisted{machine: p.opts.machine, self: p.kernel.Self().PID, listed: listed, cgroups: p.model.cgroupRoot()}
-	restErr := rest.each(func(who *event.Process) { v.Process(p.seedOf(who)) })
+	restErr := rest.each(v.Known, show)
 	if err != nil && restErr != nil {
 		p.opts.log.Warn("processes not compared with the kernel", "err", errors.Join(err, restErr))
 		return false

@@ -20,52 +20,44 @@ type unlisted struct {
 	cgroups string              // root of the host's cgroup v2 hierarchy, "" if it cannot be seen
 }
 
-// each yields them, with a start in whole ticks. A /proc of another pid namespace is
-// an error: its pids are not those that events tell. One that ends meanwhile is left
-// out.
-func (u *unlisted) each(yield func(*event.Process)) error {
+// each yields them, with a start in whole ticks, but those that known knows by their
+// pid and start alone. A /proc of another pid namespace is an error: its pids are not
+// those that events tell. One that ends meanwhile is left out.
+func (u *unlisted) each(known func(*event.Process) bool, yield func(*event.Process)) error {
+	pids, err := u.fs.Processes(u.self)
+	if err != nil {
+		return err
+	}
 	fs, err := promprocfs.NewFS(u.proc)
 	if err != nil {
 		return fmt.Errorf("list processes: %w", err)
 	}
-	if self, err := fs.Self(); err != nil {
-		return fmt.Errorf("list processes: %w", err)
-	} else if self.PID != int(u.self) {
-		return fmt.Errorf("list processes: %s shows another pid namespace", u.proc)
-	}
-	all, err := fs.AllProcs()
-	if err != nil {
-		return fmt.Errorf("list processes: %w", err)
-	}
-	for _, proc := range all {
-		if _, known := u.listed[uint32(proc.PID)]; known {
+	for _, pid := range pids {
+		if _, listed := u.listed[pid]; listed {
 			continue
 		}
-		if who, alive := u.identify(proc); alive {
-			yield(&who)
+		proc, err := fs.Proc(int(pid))
+		if err != nil {
+			continue
 		}
+		stat, err := proc.Stat()
+		// A zombie has ended, unless only its first thread has.
+		if err != nil || stat.State == "X" || stat.State == "Z" && stat.NumThreads < 2 {
+			continue
+		}
+		who := event.Process{PID: pid, TID: pid, PPID: uint32(stat.PPID), StartNS: stat.Starttime * procfs.TickNS}
+		if known(&who) {
+			continue
+		}
+		status, err := proc.NewStatus()
+		if err != nil {
+			continue
+		}
+		who.UID, who.CgroupID = uint32(status.UIDs[0]), u.cgroupOf(pid)
+		copy(who.Comm[:len(who.Comm)-1], stat.Comm)
+		yield(&who)
 	}
 	return nil
-}
-
-// identify says of a process what an event would; alive is false if it has ended.
-func (u *unlisted) identify(proc promprocfs.Proc) (who event.Process, alive bool) {
-	status, err := proc.NewStatus()
-	if err != nil {
-		return who, false
-	}
-	stat, err := proc.Stat()
-	// A zombie has ended, unless only its first thread has.
-	if err != nil || stat.State == "X" || stat.State == "Z" && stat.NumThreads < 2 {
-		return who, false
-	}
-	pid := uint32(proc.PID)
-	who = event.Process{
-		PID: pid, TID: pid, PPID: uint32(stat.PPID), UID: uint32(status.UIDs[0]),
-		StartNS: stat.Starttime * procfs.TickNS, CgroupID: u.cgroupOf(pid),
-	}
-	copy(who.Comm[:len(who.Comm)-1], stat.Comm)
-	return who, true
 }
 
 // cgroupOf returns the id of a process's v2 cgroup, 0 where it is not known: the inode

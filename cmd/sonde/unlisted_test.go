@@ -46,14 +46,15 @@ func TestUnlisted(t *testing.T) {
 		return fmt.Sprintf("(a) b) %s 3 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 %d 0 250", state, threads)
 	}
 	proc := fakeProc(t, map[int]string{
-		1: stat("S", 1), 2: stat("S", 1), 4: stat("Z", 1), 5: stat("Z", 2), 7: stat("R", 9), 8: "",
+		1: stat("S", 1), 2: stat("S", 1), 4: stat("Z", 1), 5: stat("Z", 2), 7: stat("R", 9), 8: "", 9: stat("S", 1),
 	})
 	u := unlisted{
 		machine: newMachine(&settings{procFS: proc, sysFS: "/sys"}), self: 7,
 		listed: map[uint32]struct{}{2: {}, 7: {}},
 	}
 	var got []event.Process
-	if err := u.each(func(who *event.Process) { got = append(got, *who) }); err != nil {
+	known := func(who *event.Process) bool { return who.PID == 9 && who.StartNS == 250*procfs.TickNS }
+	if err := u.each(known, func(who *event.Process) { got = append(got, *who) }); err != nil {
 		t.Fatal(err)
 	}
 	want := func(pid uint32) event.Process {
@@ -61,14 +62,14 @@ func TestUnlisted(t *testing.T) {
 		copy(p.Comm[:], "a) b")
 		return p
 	}
-	// 2 and 7 were listed, 4 has ended, 8 ended while it was read; of 5 only the first thread has.
+	// 2 and 7 were listed, 9 is known, 4 has ended, 8 ended while it was read; of 5 only the first thread has.
 	slices.SortFunc(got, func(a, b event.Process) int { return cmp.Compare(a.PID, b.PID) })
 	if diff := gocmp.Diff([]event.Process{want(1), want(5)}, got); diff != "" {
 		t.Errorf("found (-want +got):\n%s", diff)
 	}
 
 	u.self = 8
-	if err := u.each(func(*event.Process) { t.Error("a process of another namespace") }); err == nil {
+	if err := u.each(known, func(*event.Process) { t.Error("a process of another namespace") }); err == nil {
 		t.Error("no error from a /proc of another pid namespace")
 	}
 }

@@ -46,7 +46,7 @@ const TickNS = 10_000_000
 
 // ProcessStat reads the state and start of a process.
 func (f FS) ProcessStat(pid uint32) (ProcessStat, error) {
-	return parsed(filepath.Join(f.proc, strconv.FormatUint(uint64(pid), 10), "stat"), parseProcessStat)
+	return parsed(filepath.Join(f.process(pid), "stat"), parseProcessStat)
 }
 
 // parseProcessStat counts fields from the last parenthesis: the name between them

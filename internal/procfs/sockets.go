@@ -87,16 +87,13 @@ func without(err error) error {
 // sockets visits each network namespace once, through the first process in it that
 // stays long enough.
 func (f FS) sockets(read func(procfs.FS, func(socketLine)) error, yield func(Socket)) error {
-	entries, err := os.ReadDir(f.proc)
+	pids, err := f.pids()
 	if err != nil {
-		return fmt.Errorf("list processes: %w", err)
+		return err
 	}
 	seen := map[uint32]bool{}
-	for _, e := range entries {
-		if _, err := strconv.ParseUint(e.Name(), 10, 32); err != nil {
-			continue
-		}
-		dir := filepath.Join(f.proc, e.Name())
+	for _, pid := range pids {
+		dir := f.process(pid)
 		id, err := netNS(dir)
 		if err != nil || seen[id] {
 			continue // a kernel thread has none, a process may have ended

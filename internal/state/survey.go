@@ -78,7 +78,20 @@ func (v *Survey) confirmed(key uint64) bool {
 	return false
 }
 
-// Process says that a process is alive.
+// Known says that a process is alive, and tells whether the picture has it: if not, it
+// is for Process to say who it is. Only its pid and start are looked at.
+func (v *Survey) Known(p *event.Process) bool {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	sl := v.s.processes.find(keyOf(p))
+	if sl == nil {
+		return false
+	}
+	sl.survey = v.number
+	return true
+}
+
+// Process says that a process is alive, and who it is.
 func (v *Survey) Process(p ProcessSeed) {
 	s := v.s
 	container := s.containers.ContainerOf(&p.Process, false)

@@ -88,6 +88,27 @@ func TestDriftIsMendedByTheSecondSurvey(t *testing.T) {
 	}
 }
 
+// What is known is alive, and nothing more is to be asked about it.
+func TestSurveyKnows(t *testing.T) {
+	f := newFixture(t, nil)
+	known, strange := owner(1, 7), owner(2, 7)
+	f.walk([]ProcessSeed{{Process: known, Exe: "/known"}})
+	for range 3 {
+		f.clock.pass(time.Second)
+		v := f.Survey()
+		f.clock.pass(time.Millisecond)
+		if !v.Known(&known) || v.Known(&strange) {
+			t.Errorf("known: %v, %v", v.Known(&known), v.Known(&strange))
+		}
+		if d := v.Finish(true, true); d != (Drift{}) {
+			t.Errorf("mended: %+v", d)
+		}
+	}
+	if p, _ := f.Process(1); p.ExitedNS != 0 || p.Exe != "/known" {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestSurveySparesTheYoungAndTheUnwalked(t *testing.T) {
 	f := newFixture(t, nil)
 	f.walk(nil)
