@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/sonde-ebpf/sonde/alerts"
-	"github.com/sonde-ebpf/sonde/collectors"
-	"github.com/sonde-ebpf/sonde/exporter"
 	"github.com/sonde-ebpf/sonde/internal/promtest"
 	"github.com/sonde-ebpf/sonde/internal/testenv/golden"
 )
@@ -34,21 +32,6 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// catalogue knows what rules may use: what the sensor exports, and what others do.
-func catalogue(t *testing.T) *promtest.Catalogue {
-	t.Helper()
-	c := promtest.New(slices.Concat(collectors.Declared(), exporter.Declared()), true)
-	c.AddServers()
-	for _, g := range alerts.Groups() {
-		for _, r := range g.Records {
-			if err := c.AddRecorded(r.Name, r.Expr, r.Labels); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	return c
-}
-
 // byName returns the alerts in order, those of one name together.
 func byName(groups []alerts.Group) map[string][]alerts.Alert {
 	all := map[string][]alerts.Alert{}
@@ -69,7 +52,7 @@ var (
 // TestExpressions: every rule uses what exists, and every label that a text names is
 // one that its expression leaves.
 func TestExpressions(t *testing.T) {
-	c := catalogue(t)
+	c := promtest.Scraped(t)
 	for name, rules := range byName(alerts.Groups()) {
 		for _, a := range rules {
 			labels, err := c.Check(a.Expr)
@@ -114,7 +97,7 @@ func TestConventions(t *testing.T) {
 // TestRunbooks: every alert has a page with the four sections, every page an alert,
 // and what a page asks Prometheus can be asked.
 func TestRunbooks(t *testing.T) {
-	c := catalogue(t)
+	c := promtest.Scraped(t)
 	pages := map[string]bool{}
 	entries, err := os.ReadDir("runbooks")
 	if err != nil {

@@ -5,9 +5,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"github.com/sonde-ebpf/sonde/alerts"
+	"github.com/sonde-ebpf/sonde/collectors"
+	"github.com/sonde-ebpf/sonde/exporter"
 	"github.com/sonde-ebpf/sonde/internal/metric"
 )
 
@@ -56,6 +60,22 @@ func New(families []metric.Family, scraped bool) *Catalogue {
 			classic := map[string][]string{"le": nil}
 			maps.Copy(classic, all)
 			c.series[f.Name+"_bucket"] = series{bucket, classic}
+		}
+	}
+	return c
+}
+
+// Scraped returns everything that queries of a Prometheus that scrapes the sensor and
+// evaluates its rules may use.
+func Scraped(tb testing.TB) *Catalogue {
+	tb.Helper()
+	c := New(slices.Concat(collectors.Declared(), exporter.Declared()), true)
+	c.AddServers()
+	for _, g := range alerts.Groups() {
+		for _, r := range g.Records {
+			if err := c.AddRecorded(r.Name, r.Expr, r.Labels); err != nil {
+				tb.Error(err)
+			}
 		}
 	}
 	return c
