@@ -12,6 +12,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/profile"
+	"github.com/sonde-ebpf/sonde/internal/rules"
 	"github.com/sonde-ebpf/sonde/internal/shed"
 )
 
@@ -31,6 +32,7 @@ type sources struct {
 	pipeline   fakePipeline
 	sanitized  fakeSanitized
 	sessions   fakeSessions
+	rules      *rules.Engine
 	probes     fakeProbes
 	programs   fakePrograms
 	maps       fakeMaps
@@ -48,7 +50,7 @@ type sources struct {
 
 // idle is a sensor that has just started: nothing has happened yet.
 func idle() sources {
-	s := sources{exemplars: collectors.NewExemplars("node-1"), containers: idleContainers(), state: idleState(), gvisor: idleGVisor()}
+	s := sources{exemplars: collectors.NewExemplars("node-1"), containers: idleContainers(), state: idleState(), gvisor: idleGVisor(), rules: idleRules()}
 	for _, p := range event.AllPoints() {
 		s.ledger.value = append(s.ledger.value, bpf.LedgerStat{Point: p})
 	}
@@ -115,6 +117,7 @@ func busy() sources {
 	s.pipeline.events[event.ProcessExec] = 8
 	s.sanitized = fakeSanitized{Cut: 2, Repaired: 1, Unreadable: 3, Redacted: 4}
 	s.sessions = busySessions(delay)
+	s.rules = busyRules()
 	s.probes = fakeProbes{
 		{Probe: "kernel", Attached: true, Attach: "tp_btf"},
 		{Probe: "udp", Reason: "attach cgroup_skb: operation not permitted\nsecond line"},
@@ -167,6 +170,7 @@ func (s *sources) collectors() map[string]collectors.Collector {
 			collectors.NewEventTiming(s.pipeline, s.sessions),
 			collectors.NewStrings(s.sanitized, attached),
 			collectors.NewSessions(s.sessions),
+			collectors.NewRules(s.rules, attached),
 			collectors.NewRings(s.rings, s.pipeline),
 			collectors.NewCanary(s.pipeline),
 			collectors.NewOperations(s.pipeline),

@@ -146,7 +146,7 @@ func (s *eventStream) Close() error {
 }
 
 // eventParams choose among events.
-var eventParams = []string{"point", "container", "pid", "uid", "comm", "path", "argument"}
+var eventParams = []string{"point", "container", "pid", "uid", "comm", "path", "argument", "rule"}
 
 // eventChoice reads which events are wanted. container is nil for any.
 func (c *call) eventChoice() (points []stream.Point, container *string, err error) {
@@ -159,7 +159,7 @@ func (c *call) eventChoice() (points []stream.Point, container *string, err erro
 			return nil, nil, err
 		}
 	}
-	filter.Names, filter.Paths, filter.Args = c.several("comm"), c.several("path"), c.several("argument")
+	filter.Names, filter.Paths, filter.Args, filter.Rules = c.several("comm"), c.several("path"), c.several("argument"), c.several("rule")
 	if c.values.Has("container") {
 		q, err := c.query()
 		if err != nil {

@@ -26,6 +26,7 @@ var parameters = []struct{ name, values, about string }{
 	{"comm", "names, with commas between them", "Only events of threads with one of those names."},
 	{"path", "beginnings of paths, with commas between them", "Only executions of files whose path begins with one of them."},
 	{"argument", "texts, with commas between them", "Only executions with an argument that is one of them, whole."},
+	{"rule", "names of detection rules, with commas between them, or `*`", "Only events that fit one of those rules, or any."},
 	{"pid", "1 to 4194303", "Only that process; of events also several, with commas between them. The number is the machine's, not that of a container."},
 	{"syscall", "a name, such as `read`", "Only that system call."},
 	{"over", "a duration up to `300s`", "Calls that take at least that long, `10ms` if it is not said."},

@@ -235,8 +235,16 @@ type Sensor struct {
 	Addresses map[string][]string `json:"addresses"`
 	CPURatio  *float64            `json:"cpu_ratio,omitempty"` // of one core, since the start
 	Memory    SensorMemory        `json:"memory"`
+	Rules     SensorRules         `json:"rules"`
 	Programs  []SensorProgram     `json:"programs"`
 	Maps      []SensorMap         `json:"maps"`
+}
+
+// SensorRules is the set of detection rules in force.
+type SensorRules struct {
+	Rules   int    `json:"rules"`
+	Version string `json:"version"` // empty where there are none
+	Hash    string `json:"hash"`
 }
 
 // SensorMemory is the memory of the sensor in bytes.

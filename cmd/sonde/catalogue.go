@@ -126,6 +126,7 @@ func (p *probes) pipelineCollectors() collectors.Group {
 		collectors.NewEventTiming(p.pipeline, p.sessions),
 		collectors.NewStrings(&p.editor, p.attached),
 		collectors.NewSessions(p.sessions),
+		collectors.NewRules(p.rules, p.attached),
 		collectors.NewCanary(p.pipeline),
 		collectors.NewOperations(p.timers),
 	}

@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	api "github.com/cilium/tetragon/api/v1/tetragon"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/sink"
 )
 
 // eventLines writes events for people, one line each. A stream has no end at which
@@ -29,6 +32,11 @@ type shownEvent struct {
 // write writes one line: time, point, process, container, and what happened.
 func (l *eventLines) write(ev *api.GetEventsResponse) error {
 	s := shownOf(ev)
+	if rule := ev.NodeLabels[sink.LabelRule]; rule != "" {
+		severity := ev.NodeLabels[sink.LabelSeverity]
+		s.what += fmt.Sprintf(" [%s, %s, %s]", rule, severity, ev.NodeLabels[sink.LabelTechnique])
+		s.news = newsOf(severity)
+	}
 	at := ev.GetTime().AsTime().Local().Format("15:04:05.000")
 	if s.process == nil { // not of a process
 		_, err := fmt.Fprintf(l.w, "%s  %s\n", at, paintAs(s.news, printable(s.what), l.colour))
@@ -54,6 +62,14 @@ func shownOf(ev *api.GetEventsResponse) shownEvent {
 		return shownEvent{what: fmt.Sprintf("%d events are missing here", e.RateLimitInfo.NumberOfDroppedProcessEvents), news: statusWarn}
 	}
 	return shownEvent{what: "an event of a kind that this version does not know"}
+}
+
+// newsOf paints what a detection rule has found.
+func newsOf(severity string) status {
+	if s, err := event.ParseSeverity(severity); err == nil && s < event.High {
+		return statusWarn
+	}
+	return statusFail
 }
 
 func exitOf(e *api.ProcessExit) shownEvent {

@@ -176,3 +176,21 @@ func (m machine) modules() string {
 	}
 	return strings.TrimSpace(string(data))
 }
+
+// hostMounts is the inode of the mount namespace of pid 1, 0 where it cannot be told.
+// Where even root may not look at pid 1, it is the sensor's own, unless the host's root
+// is mounted elsewhere: then the sensor is in a container.
+func (m machine) hostMounts() uint32 {
+	of := []string{"1"}
+	if m.root == "/" {
+		of = append(of, "self")
+	}
+	for _, pid := range of {
+		if info, err := os.Stat(filepath.Join(m.proc, pid, "ns/mnt")); err == nil {
+			if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+				return uint32(stat.Ino)
+			}
+		}
+	}
+	return 0
+}

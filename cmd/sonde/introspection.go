@@ -174,9 +174,5 @@ func (r runtimeConfig) RuntimeConfig() introspect.RuntimeConfig {
 }
 
 func (r runtimeConfig) PutRuntimeConfig(text []byte, source string) error {
-	if err := r.agent.store.Put(text, source); err != nil {
-		return err
-	}
-	r.agent.warnWithoutEffect(r.agent.store.Current().Config)
-	return nil
+	return r.agent.store.Put(text, source)
 }

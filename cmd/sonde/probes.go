@@ -18,6 +18,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/profile"
+	"github.com/sonde-ebpf/sonde/internal/rules"
 	"github.com/sonde-ebpf/sonde/internal/shed"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
@@ -51,6 +52,7 @@ type probes struct {
 	model    *model
 	profiles *profile.Node
 	sessions *sessions
+	rules    *rules.Engine
 
 	// A probe that was refused or is switched off is nil.
 	syscalls  *bpf.Syscalls
@@ -106,7 +108,10 @@ func startProbes(ctx context.Context, o probeOptions, steps *Steps) (*probes, er
 		return nil, err
 	}
 	p.profiles = p.newNodeProfiles()
-	err := steps.Do("sessions", p.startSessions)
+	err := steps.Do("rules", p.startRules)
+	if err == nil {
+		err = steps.Do("sessions", p.startSessions)
+	}
 	if err == nil {
 		err = p.attachAll(ctx, steps)
 	}
@@ -160,7 +165,8 @@ func (p *probes) loadKernel() (string, error) {
 		p.kernel.Close()
 		return "", err
 	}
-	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals)
+	p.rules = rules.NewEngine(ruleNode{p.model}, p.opts.machine.hostMounts())
+	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules.Mark)
 	if err := p.kernel.SetPoints(picturePoints...); err != nil {
 		return "", errors.Join(err, p.Close())
 	}

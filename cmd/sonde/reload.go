@@ -4,30 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 )
-
-// withoutEffect are the keys that are read and checked, but that nothing in this
-// version acts on. Setting one is told whenever a configuration is taken over.
-var withoutEffect = []string{
-	"rules.",
-}
-
-// warnWithoutEffect tells of such keys in a configuration that is taken over.
-func (a *agent) warnWithoutEffect(c *config.Config) {
-	for _, v := range c.Values() {
-		for _, prefix := range withoutEffect {
-			if v.Origin != config.OriginDefault && strings.HasPrefix(v.Key, prefix) {
-				a.log.Warn("configuration key has no effect in this version", "key", v.Key, "origin", v.Origin)
-			}
-		}
-	}
-}
 
 // reload takes the configuration file over at every SIGHUP, and when it has become
 // another one. A file that cannot be used changes nothing.
@@ -78,7 +60,6 @@ func (a *agent) reloadOnce(why string) {
 		a.log.Error("configuration not reloaded", "why", why, "err", err)
 		return
 	}
-	a.warnWithoutEffect(a.store.Current().Config)
 	a.log.Info("configuration reloaded", "generation", a.store.Current().Generation, "why", why)
 }
 

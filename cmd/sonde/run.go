@@ -133,7 +133,6 @@ func (a *agent) configureLog(stderr io.Writer, spec logging.Spec) (err error) {
 // closed by release.
 func (a *agent) start(ctx context.Context) error {
 	a.log.Info("starting", "version", version, "revision", revision, slog.Group("settings", a.settings.logValues(a.config)...))
-	a.warnWithoutEffect(a.config)
 	for _, step := range []struct {
 		name string
 		do   func() (string, error)
@@ -160,6 +159,7 @@ func (a *agent) start(ctx context.Context) error {
 	a.probes.Store(p)
 	a.store.Follow(config.Applier{Name: "events", Apply: p.follow})
 	a.store.Follow(config.Applier{Name: "state", Apply: p.model.follow})
+	a.store.Follow(config.Applier{Name: "rules", Apply: p.followRules})
 	if err := errors.Join(p.AddCollectors(a.exporter), a.addOwnCollectors(p)); err != nil {
 		return err
 	}
@@ -300,6 +300,7 @@ func (a *agent) serve(ctx context.Context, signals *signals) error {
 	}
 	received := a.receiveSandboxes(work, g)
 	g.Go(func() error { return a.reload(work, signals.hangup) })
+	g.Go(func() error { a.watchRules(work); return nil })
 	g.Go(func() error { return a.supervisor.watchdog(outlive, a.vitals.eventPath) })
 	a.supervisor.ready(fmt.Sprintf("serving on %v", a.exporter.Addresses()))
 	a.log.Info("ready", "metrics", a.metricsURL(), "took", time.Since(a.started).Round(time.Millisecond).String())

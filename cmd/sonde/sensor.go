@@ -19,6 +19,8 @@ func (a *agent) sensor() introspect.Sensor {
 	if m, err := a.machine.fs.SelfMemory(); err == nil {
 		out.Memory.Usage, out.Memory.Limit = m.Usage, m.Limit
 	}
+	set := a.probes.Load().rules.Set()
+	out.Rules = introspect.SensorRules{Rules: set.Len(), Version: set.Version, Hash: set.ShortHash()}
 	kernel := a.probes.Load().kernel
 	if programs, err := kernel.Programs(); err == nil {
 		for _, p := range programs {

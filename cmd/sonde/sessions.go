@@ -34,7 +34,7 @@ var picturePoints = []event.Point{
 	event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen,
 }
 
-func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals) *sessions {
+func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, mark func(*event.Event)) *sessions {
 	calls := bpf.NewCalls(k)
 	return &sessions{log: log, machine: m, listed: map[string]string{}, Manager: stream.NewManager(stream.ManagerOptions{
 		Open: m.open,
@@ -44,6 +44,7 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals) *se
 			}
 			return k.SetPoints(append(w.Points, picturePoints...)...)
 		},
+		Mark:  mark,
 		Now:   m.model.clock.Now,
 		Pulse: v.sink,
 	})}

@@ -240,7 +240,8 @@ func (s *settings) config() (*config.Config, error) {
 		}
 	}
 	_, err := listedSessions(c.Runtime.Sessions)
-	return c, errors.Join(append(faults, err)...)
+	_, rulesErr := compileRules(c.Runtime.Rules)
+	return c, errors.Join(append(faults, err, rulesErr)...)
 }
 
 func (s *settings) setting(name string) *setting {

@@ -30,6 +30,7 @@ func (c *cli) addEvents() {
 		{"comm", "Only threads of that name. Repeatable."},
 		{"path", "Only executions of files whose path begins so. Repeatable."},
 		{"argument", "Only executions with that argument. Repeatable."},
+		{"rule", "Only events that fit that detection rule; * for any. Repeatable."},
 	} {
 		verb.Flag(p.name, p.help).SetValue(repeated{f.query, p.name})
 	}

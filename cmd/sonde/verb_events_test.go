@@ -54,7 +54,9 @@ func (h happening) Follow(kind string, points []stream.Point, to stream.Sink) (s
 		&exec,
 		{Point: event.ProcessFork, Process: nginx, Child: event.Process{PID: 32}},
 		{Point: event.NetworkConnect, Process: nginx, Conn: conn},
-		{Point: event.NetworkListen, Process: nginx, Conn: listen},
+		{Point: event.NetworkListen, Process: nginx, Conn: listen, Rules: []*event.Rule{
+			{Name: "port-opened", Severity: event.Medium, Technique: "T1571"}, {Name: "in-a-pod", Technique: "T1610"},
+		}},
 		{Point: event.ProcessExit, Process: nginx, Exit: event.Exit{Signal: 9}},
 		{Point: event.ProcessExit, Process: other, Exit: event.Exit{Code: 3}},
 	} {
@@ -72,7 +74,7 @@ func TestEvents(t *testing.T) {
 	})
 	for name, args := range map[string][]string{
 		"events": {"--count=6"}, "events-json": {"--count=1", "--json"},
-		"events-some": {"--count=2", "--point=process/exit", "--point=network/listen", "--container=aaaaaaaaaaaa"},
+		"events-rule": {"--count=1", "--rule=nothing", "--rule=in-a-pod"}, "events-some": {"--count=2", "--point=process/exit", "--point=network/listen", "--container=aaaaaaaaaaaa"},
 	} {
 		code, stdout, stderr := sonde(t, append([]string{"events", "--address=" + address}, args...)...)
 		if code != 0 || stderr != "" {

@@ -44,6 +44,8 @@ type agentVersion struct {
 	Node      string    `json:"node"`
 	PID       int       `json:"pid"`
 	Started   time.Time `json:"started"`
+
+	Rules introspect.SensorRules `json:"rules"`
 }
 
 func (c *cli) addVersion() {
@@ -72,6 +74,9 @@ func runVersion(ctx context.Context, q *asking) error {
 		case agent != nil:
 			fmt.Fprintf(p.w, "running: %s (revision %s, %s), pid %d on %s\n",
 				agent.Version, agent.Revision, agent.GoVersion, agent.PID, printable(agent.Node))
+			if r := agent.Rules; r.Rules > 0 {
+				fmt.Fprintf(p.w, "rules: %d, version %s (%s)\n", r.Rules, r.Version, r.Hash)
+			}
 		case v.Error != "":
 			fmt.Fprintf(p.w, "running: unknown: %s\n", v.Error)
 		default:
@@ -88,7 +93,7 @@ func askVersion(ctx context.Context, q *asking) (*agentVersion, error) {
 	if err := q.get(ctx, "/state/sensor", &s); err != nil {
 		return nil, err
 	}
-	return &agentVersion{s.Version, s.Revision, s.GoVersion, s.Node, s.PID, s.Started}, nil
+	return &agentVersion{s.Version, s.Revision, s.GoVersion, s.Node, s.PID, s.Started, s.Rules}, nil
 }
 
 // writeJSON writes one indented JSON value and a newline.

@@ -101,8 +101,8 @@ type Session struct {
 	Raw  map[string]any // the whole mapping, name included
 }
 
-// Rules names files with rules. Until rules are built the list is only checked
-// to hold non-empty texts, and has no effect.
+// Rules names the files with detection rules: paths, patterns of paths, or "default"
+// for those that are part of the sensor. None by default: no rule is evaluated then.
 type Rules struct {
 	Files []string
 }

@@ -47,6 +47,8 @@ var unmoved = map[string]string{
 	"sonde_sensor_pressure_seconds_total":      "pressure",
 	"sonde_sensor_shed_transitions_total":      "a memory limit that is near",
 	"sonde_sensor_terminations_total":          "an earlier run of the sensor",
+	"sonde_rule_failures_total":                "a text that the kernel cannot read",
+	"sonde_rule_matches_total":                 "what rules are about: TestDefaultRules",
 	"sonde_series_limited_total":               "more label sets than a budget",
 	"sonde_state_drift_total":                  "events that were lost",
 	"sonde_state_evictions_total":              "a table that is full",
@@ -109,7 +111,7 @@ func TestEveryFamilyLives(t *testing.T) {
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
 	defer receiver.Close()
 	file := filepath.Join(t.TempDir(), "sonde.yaml")
-	session := `sessions: [{name: all, points: [{name: process/exec}, {name: network/connect}], sinks: [{name: "null"}]}]`
+	session := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: process/exec}, {name: network/connect}], sinks: [{name: "null"}]}]}`
 	if err := os.WriteFile(file, []byte(session), 0o600); err != nil {
 		t.Fatal(err)
 	}

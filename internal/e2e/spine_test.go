@@ -28,6 +28,7 @@ var acts = map[string]func() error{
 	"nothing":          func() error { return nil },
 	"talk-to-public":   talkToPublic,
 	"listen":           listen,
+	"listen-anywhere":  listenAnywhere,
 	"exec-from-thread": execFromThread,
 	"wait":             wait,
 }

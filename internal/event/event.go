@@ -3,6 +3,8 @@
 // standard library.
 package event
 
+import "bytes"
+
 // Point names the place an event comes from. The values are the ABI between
 // the eBPF programs (bpf/headers/event.bpf.h) and user space; they index the
 // kernel's ledger and must never be reordered.
@@ -61,6 +63,14 @@ type Process struct {
 	Comm     [CommLen]byte
 }
 
+// Name is the thread's name without its padding.
+func (p *Process) Name() []byte {
+	if end := bytes.IndexByte(p.Comm[:], 0); end >= 0 {
+		return p.Comm[:end]
+	}
+	return p.Comm[:]
+}
+
 // Event is one record. The fields after Process are valid for the points their
 // comments name and zero elsewhere. An Event is reused by its reader, its texts
 // too: whoever keeps one calls Clone or CopyTo, and never keeps a pointer.
@@ -68,9 +78,10 @@ type Event struct {
 	Point   Point
 	Source  Source
 	CPU     uint16
-	Seq     uint64 // canary: its number
-	TimeNS  uint64 // CLOCK_BOOTTIME
-	Fields  Fields // what the session that passed it on wants to know of it
+	Seq     uint64  // canary: its number
+	TimeNS  uint64  // CLOCK_BOOTTIME
+	Fields  Fields  // what the session that passed it on wants to know of it
+	Rules   []*Rule // that it fits; shared, never written to
 	Process Process
 
 	Child Process // process/fork

@@ -28,6 +28,7 @@ var layers = map[string]int{
 	"internal/container":  2,
 	"internal/profile":    2,
 	"internal/stream":     2,
+	"internal/rules":      2,
 	"internal/shed":       2,
 	"internal/sink":       2,
 	"internal/state":      2,

@@ -54,8 +54,46 @@ func (t *lines) line(ev *event.Event) {
 	j.close('}')
 	j.string("node_name", t.machine.Node())
 	j.time("time", t.wall(ev.TimeNS))
+	t.marks(ev.Rules)
 	j.close('}')
 	j.b = append(j.b, '\n')
+}
+
+// Labels by which an event tells of the detection rules that it fits. Tetragon's form
+// has no place for that of its own that every kind of event has.
+const (
+	LabelRule      = "sonde.rule"      // names, with commas between them
+	LabelSeverity  = "sonde.severity"  // the worst
+	LabelTechnique = "sonde.technique" // of MITRE ATT&CK, one for each rule
+)
+
+func (t *lines) marks(rules []*event.Rule) {
+	if len(rules) == 0 {
+		return
+	}
+	j, worst := &t.json, event.Low
+	for _, r := range rules {
+		worst = max(worst, r.Severity)
+	}
+	j.object("node_labels")
+	t.listed(LabelRule, rules, func(r *event.Rule) string { return r.Name })
+	j.string(LabelSeverity, worst.String())
+	t.listed(LabelTechnique, rules, func(r *event.Rule) string { return r.Technique })
+	j.close('}')
+}
+
+func (t *lines) listed(name string, rules []*event.Rule, of func(*event.Rule) string) {
+	j := &t.json
+	j.key(name)
+	j.b = append(j.b, '"')
+	for i, r := range rules {
+		if i > 0 {
+			j.b = append(j.b, ',')
+		}
+		j.b = append(j.b, of(r)...)
+	}
+	j.b = append(j.b, '"')
+	j.next = true
 }
 
 func (t *lines) wall(bootNS uint64) time.Time { return t.boot.Add(time.Duration(bootNS)) }

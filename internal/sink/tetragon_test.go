@@ -111,6 +111,12 @@ func TestLinesAreTetragons(t *testing.T) {
 		"exec": {exec, &tetragon.GetEventsResponse{
 			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{Process: became, Parent: shell()}}, Time: at(4e9),
 		}},
+		"marked": {event.Event{Point: event.ProcessExit, TimeNS: 9e9, Process: actor, Rules: []*event.Rule{
+			{Name: "one", Severity: event.Critical, Technique: "T1059"}, {Name: "two", Severity: event.Medium, Technique: "T1611"},
+		}}, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: &tetragon.ProcessExit{Process: child(), Parent: shell(), Time: at(9e9)}}, Time: at(9e9),
+			NodeLabels: map[string]string{LabelRule: "one,two", LabelSeverity: "critical", LabelTechnique: "T1059,T1611"},
+		}},
 		"exit": {event.Event{Point: event.ProcessExit, TimeNS: 9e9 + 1, Process: actor, Exit: event.Exit{Code: 3}}, &tetragon.GetEventsResponse{
 			Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: &tetragon.ProcessExit{Process: child(), Parent: shell(), Status: 3, Time: at(9e9 + 1)}}, Time: at(9e9 + 1),
 		}},

@@ -16,6 +16,7 @@ type Filter struct {
 	Names   []string `json:"comm,omitempty"`      // of the thread
 	Paths   []string `json:"path_prefix,omitempty"`
 	Args    []string `json:"argument,omitempty"` // one of the arguments is that
+	Rules   []string `json:"rule,omitempty"`     // it fits one of these rules; AnyRule for all of them
 }
 
 // wants reports whether the event fits. It does not allocate.
@@ -23,9 +24,19 @@ func (f *Filter) wants(ev *event.Event) bool {
 	return (len(f.PIDs) == 0 || slices.Contains(f.PIDs, ev.Process.PID)) &&
 		(len(f.UIDs) == 0 || slices.Contains(f.UIDs, ev.Process.UID)) &&
 		(len(f.Cgroups) == 0 || slices.Contains(f.Cgroups, ev.Process.CgroupID)) &&
-		(len(f.Names) == 0 || slices.Contains(f.Names, string(trimNUL(ev.Process.Comm[:])))) &&
+		(len(f.Names) == 0 || slices.Contains(f.Names, string(ev.Process.Name()))) &&
 		(len(f.Paths) == 0 || hasPrefix(ev.Executable(), f.Paths)) &&
-		(len(f.Args) == 0 || hasArgument(ev.Text(event.TextArgs), f.Args))
+		(len(f.Args) == 0 || hasArgument(ev.Text(event.TextArgs), f.Args)) &&
+		(len(f.Rules) == 0 || hasRule(ev.Rules, f.Rules))
+}
+
+// AnyRule stands for every detection rule in a filter.
+const AnyRule = "*"
+
+func hasRule(marks []*event.Rule, wanted []string) bool {
+	return slices.ContainsFunc(marks, func(r *event.Rule) bool {
+		return slices.Contains(wanted, r.Name) || slices.Contains(wanted, AnyRule)
+	})
 }
 
 func trimNUL(b []byte) []byte {

@@ -21,6 +21,9 @@ type ManagerOptions struct {
 	// Enable makes the kernel send the events that any session wants. It is called when
 	// that changes, one call at a time.
 	Enable func(Wanted) error
+	// Mark is called for every event before anybody sees it; nil for nothing. It is
+	// called concurrently, and must be quick.
+	Mark func(*event.Event)
 	// Now returns nanoseconds of CLOCK_BOOTTIME. It is called concurrently.
 	Now func() uint64
 	// Pulse returns the heartbeat of a sink that Open has opened; nil for none.
@@ -107,6 +110,9 @@ func NewManager(o ManagerOptions) *Manager {
 // Publish offers an event to every session. It copies what it passes on, waits for
 // nobody and does not allocate.
 func (m *Manager) Publish(ev *event.Event) {
+	if m.o.Mark != nil {
+		m.o.Mark(ev)
+	}
 	if len(m.table.Load().want[ev.Point]) == 0 {
 		return
 	}

@@ -146,7 +146,7 @@ func FuzzParseSession(f *testing.F) {
 
 func TestFilter(t *testing.T) {
 	var editor event.Editor
-	ev := event.Event{Process: event.Process{PID: 7, UID: 1000, CgroupID: 9, Comm: [16]byte{'s', 'h'}}}
+	ev := event.Event{Process: event.Process{PID: 7, UID: 1000, CgroupID: 9, Comm: [16]byte{'s', 'h'}}, Rules: []*event.Rule{{Name: "a"}, {Name: "b"}}}
 	editor.Set(&ev, event.TextPath, []byte("/tmp/x"), false)
 	editor.Set(&ev, event.TextArgs, []byte("x\x00-c\x00echo hi\x00"), false)
 	for name, test := range map[string]struct {
@@ -165,6 +165,9 @@ func TestFilter(t *testing.T) {
 		"argument":       {Filter{Args: []string{"-c"}}, true},
 		"last argument":  {Filter{Args: []string{"echo hi"}}, true},
 		"part of one":    {Filter{Args: []string{"echo"}}, false},
+		"rule":           {Filter{Rules: []string{"x", "b"}}, true},
+		"other rule":     {Filter{Rules: []string{"x"}}, false},
+		"any rule":       {Filter{Rules: []string{AnyRule}}, true},
 	} {
 		if got := test.filter.wants(&ev); got != test.want {
 			t.Errorf("%s: %v", name, got)

@@ -1,0 +1,295 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/tetragon/api/v1/tetragon"
+	"golang.org/x/sys/unix"
+)
+
+// stage is where acts are performed that detection rules are about. They cannot be
+// told by their directory: it is none that everybody may write to.
+type stage struct {
+	t         *testing.T
+	dir, temp string
+	cgroup    string // looks like a container
+	port      int    // on loopback, of somebody who takes connections
+}
+
+// copied makes a program of another one.
+func (s *stage) copied(from, to string, mode os.FileMode) string {
+	s.t.Helper()
+	if !filepath.IsAbs(to) {
+		to = filepath.Join(s.dir, to)
+	}
+	data, err := os.ReadFile(realPath(s.t, from))
+	if err == nil {
+		err = os.WriteFile(to, data, 0o755)
+	}
+	if err == nil {
+		err = os.Chmod(to, mode)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return to
+}
+
+func (s *stage) run(cmd *exec.Cmd) {
+	s.t.Helper()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+	}
+}
+
+func (s *stage) shell(script string) {
+	s.t.Helper()
+	s.run(exec.Command("/bin/sh", "-ec", script))
+}
+
+// listener begins to listen as a program of that path, and ends.
+func (s *stage) listener(path string) string {
+	s.t.Helper()
+	listening(s.t, s.copied("/proc/self/exe", path, 0o755), "listen").stop()
+	return path
+}
+
+// unlinked executes a file by a descriptor.
+func (s *stage) byDescriptor(f *os.File) {
+	s.t.Helper()
+	defer f.Close()
+	cmd := exec.Command("/proc/self/fd/3")
+	cmd.ExtraFiles = []*os.File{f}
+	s.run(cmd)
+}
+
+func (s *stage) memfd(name string) string {
+	s.t.Helper()
+	fd, err := unix.MemfdCreate(name, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	data, err := os.ReadFile("/bin/true")
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	reopened, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd)) // one that is open for writing cannot be executed
+	f.Close()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.byDescriptor(reopened)
+	return "memfd:" + name
+}
+
+func (s *stage) asNobody(path string) string {
+	s.t.Helper()
+	cmd := exec.Command(path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	s.run(cmd)
+	return path
+}
+
+// connect has a shell of that path connect.
+func (s *stage) connect(shell, address string, port int) string {
+	s.t.Helper()
+	s.run(exec.Command(s.copied("/bin/bash", shell, 0o755), "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", address, port)))
+	return filepath.Join(s.dir, shell)
+}
+
+// metadata connects to an address in a network of its own, from the container.
+func (s *stage) metadata(name, address string) string {
+	s.t.Helper()
+	client := s.copied("/bin/bash", name, 0o755)
+	server := s.copied("/proc/self/exe", name+"-server", 0o755)
+	s.shell(fmt.Sprintf(`echo 0 >%s/cgroup.procs
+exec unshare -n sh -ec 'ip link set lo up; ip address add %s/32 dev lo
+mkfifo %[3]s.fifo; SONDE_E2E_ACT=listen-anywhere %[4]s <%[3]s.fifo >%[3]s.ports & exec 9>%[3]s.fifo
+until read port <%[3]s.ports && test -n "$port"; do sleep 0.1; done
+%[3]s -c "exec 3<>/dev/tcp/%[2]s/$port; sleep 1"'`, s.cgroup, address, client, server))
+	return client
+}
+
+// listenAnywhere listens on all addresses and says the port.
+func listenAnywhere() error {
+	l, err := net.Listen("tcp4", ":0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	fmt.Println(l.Addr().(*net.TCPAddr).Port)
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// detections are the rules that are part of the sensor, each with an act that it is
+// about, done without harm, and one that only looks like it. An act returns the
+// program by which its event is known, at a point.
+var detections = []struct {
+	rule, point    string
+	act, lookalike func(*stage) string
+}{
+	{
+		"exec-from-temporary-directory", "process/exec",
+		func(s *stage) string {
+			p := s.copied("/bin/true", s.temp+"/from-temp", 0o755)
+			s.run(exec.Command(p))
+			return p
+		},
+		func(s *stage) string { // the name that was given is in /tmp, the file is not
+			p := s.copied("/bin/true", "from-elsewhere", 0o755)
+			if err := os.Symlink(p, s.temp+"/link"); err != nil {
+				s.t.Fatal(err)
+			}
+			s.run(exec.Command(s.temp + "/link"))
+			return p
+		},
+	},
+	{
+		"exec-of-unlinked-file", "process/exec",
+		func(s *stage) string { return s.memfd("from-memory") },
+		func(s *stage) string { // by a descriptor too, but of a file that has a name
+			p := s.copied("/bin/true", "by-descriptor", 0o755)
+			f, err := os.Open(p)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.byDescriptor(f)
+			return p
+		},
+	},
+	{
+		"exec-of-hidden-file", "process/exec",
+		func(s *stage) string { p := s.copied("/bin/true", ".hidden", 0o755); s.run(exec.Command(p)); return p },
+		func(s *stage) string {
+			p := s.copied("/bin/true", "not.hidden", 0o755)
+			s.run(exec.Command(p))
+			return p
+		},
+	},
+	{
+		"root-executes-writable-file", "process/exec",
+		func(s *stage) string { p := s.copied("/bin/true", "writable", 0o777); s.run(exec.Command(p)); return p },
+		func(s *stage) string { p := s.copied("/bin/true", "writable-too", 0o777); return s.asNobody(p) },
+	},
+	{
+		"setuid-escalation", "process/exec",
+		func(s *stage) string { return s.asNobody(s.copied("/bin/true", "escalates", os.ModeSetuid|0o755)) },
+		func(s *stage) string { return s.asNobody(s.copied("/bin/true", "stays", 0o755)) },
+	},
+	{
+		"container-in-host-mounts", "process/exec",
+		func(s *stage) string {
+			p := s.copied("/bin/sleep", "sees-host", 0o755)
+			s.shell("echo 0 >" + s.cgroup + "/cgroup.procs; exec " + p + " 1") // on v1 /proc has to tell its container
+			return p
+		},
+		func(s *stage) string {
+			p := s.copied("/bin/sleep", "sees-its-own", 0o755)
+			s.shell("echo 0 >" + s.cgroup + "/cgroup.procs; exec unshare -m " + p + " 1")
+			return p
+		},
+	},
+	{
+		"listener-of-shell-or-tool", "network/listen",
+		func(s *stage) string { return s.listener(s.dir + "/nc") },
+		func(s *stage) string { return s.listener(s.dir + "/nc-server") },
+	},
+	{
+		"listener-from-temporary-directory", "network/listen",
+		func(s *stage) string { return s.listener(s.temp + "/served") },
+		func(s *stage) string { return s.listener(s.dir + "/served") },
+	},
+	{
+		"shell-connects", "network/connect",
+		func(s *stage) string { return s.connect("bash", "127.0.0.1", s.port) },
+		func(s *stage) string { return s.connect("client", "127.0.0.1", s.port) },
+	},
+	{
+		"cloud-metadata-from-container", "network/connect",
+		func(s *stage) string { return s.metadata("asks", "169.254.169.254") },
+		func(s *stage) string { return s.metadata("asks-another", "169.254.169.253") },
+	},
+}
+
+// TestDefaultRules does what each rule is about, and what only looks like it.
+func TestDefaultRules(t *testing.T) {
+	s := &stage{t: t, temp: t.TempDir()}
+	var err error
+	if s.dir, err = os.MkdirTemp("/var/lib", "sonde-e2e-"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(s.dir) })
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	id := fmt.Sprintf("%064x", uint64(os.Getpid())<<32|uint64(time.Now().UnixNano())>>32)
+	s.cgroup = containerCgroup(t, id)
+	events, file := filepath.Join(s.dir, "events.json"), filepath.Join(s.temp, "sonde.yaml")
+	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: process/exec}, {name: network/connect}, {name: network/listen}],
+  sinks: [{name: jsonl, config: {path: ` + events + `}}]}]}`
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := startAgent(t, "--config.file="+file, "--events.dir="+s.dir)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s.port = l.Addr().(*net.TCPAddr).Port
+
+	type wanted struct{ acted, resembled string }
+	programs := make([]wanted, len(detections))
+	for i, d := range detections {
+		programs[i] = wanted{d.act(s), d.lookalike(s)}
+	}
+	for i, d := range detections {
+		waitUntil(t, func() error {
+			all := lines(t, events)
+			if marks := marksOf(all, d.point, programs[i].acted); !slices.Contains(marks, d.rule) {
+				return fmt.Errorf("%s: the event of %s has the marks %q", d.rule, programs[i].acted, marks)
+			}
+			if marks := marksOf(all, d.point, programs[i].resembled); marks == nil || slices.Contains(marks, d.rule) {
+				return fmt.Errorf("%s: the event of %s, which is none, has the marks %q", d.rule, programs[i].resembled, marks)
+			}
+			return nil
+		})
+		if n := sum(a.families(t), "sonde_rule_matches_total", "rule="+d.rule); n == 0 {
+			t.Errorf("%s has found nothing", d.rule)
+		}
+	}
+	out, err := exec.Command(a.cmd.Path, "version", "--run.dir="+a.dir).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), fmt.Sprintf("rules: %d, version 1 (", len(detections))) {
+		t.Errorf("%v: %s, want its %d rules", err, out, len(detections))
+	}
+}
+
+// marksOf returns the rules that the event of a program at a point fits; nil where
+// there is no such event.
+func marksOf(all []*tetragon.GetEventsResponse, point, program string) []string {
+	for _, ev := range all {
+		process, at := ev.GetProcessKprobe().GetProcess(), ev.GetProcessKprobe().GetMessage()
+		if x := ev.GetProcessExec(); x != nil {
+			process, at = x.Process, "process/exec"
+		}
+		if at == point && strings.HasSuffix(process.GetBinary(), program) {
+			return strings.Split(ev.NodeLabels["sonde.rule"], ",")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package rules
+
+import (
+	"bytes"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+// maxFields bounds the table of fields, so that a view is of one piece.
+const maxFields = 64
+
+// view is an event as conditions see it. What one rule has asked for is there for the
+// next. It is for one goroutine at a time.
+type view struct {
+	node       Node
+	hostMount  uint32 // inode of the host's mount namespace, 0 if it is not known
+	ev         *event.Event
+	unreadable bool // a text was asked for that could not be read
+	values     [maxFields]ref.Val
+	asked      [maxFields]bool
+	blind      [maxFields]bool // its text could not be read
+	process    Process
+	parent     Process
+	looked     struct{ process, parent bool }
+}
+
+func (v *view) begin(ev *event.Event) { v.ev = ev }
+
+// end lets go of the event.
+func (v *view) end() { *v = view{node: v.node, hostMount: v.hostMount} }
+
+// ResolveName implements cel.Activation.
+func (v *view) ResolveName(name string) (any, bool) {
+	i, ok := fieldIndex[name]
+	if !ok {
+		return nil, false
+	}
+	if !v.asked[i] {
+		before := v.unreadable
+		v.unreadable = false
+		v.values[i], v.asked[i], v.blind[i] = fields[i].value(v), true, v.unreadable
+		v.unreadable = v.unreadable || before
+	}
+	v.unreadable = v.unreadable || v.blind[i]
+	return v.values[i], true
+}
+
+// Parent implements cel.Activation.
+func (v *view) Parent() cel.Activation { return nil }
+
+// text is a text of the event; the view remembers if there is one that is unreadable.
+func (v *view) text(t event.Text) []byte {
+	v.unreadable = v.unreadable || v.ev.Texts[t].Unreadable
+	return v.ev.Text(t)
+}
+
+// exe is the file that the process executes: what an exec says itself, else what is
+// known of the process.
+func (v *view) exe() string {
+	if v.ev.Point == event.ProcessExec {
+		return shown(v.text(event.TextExe))
+	}
+	return v.who().Exe
+}
+
+func (v *view) container() string {
+	if id := v.ev.Text(event.TextContainer); len(id) > 0 {
+		return shown(id)
+	}
+	return v.who().Container
+}
+
+func (v *view) parentExe() string {
+	if !v.looked.parent {
+		v.looked.parent = true
+		if p := v.who(); p.ParentPID != 0 {
+			v.parent, _ = v.node.Process(p.ParentPID, p.ParentStartNS)
+		}
+	}
+	return v.parent.Exe
+}
+
+// who is what is known of the process. The pids of a sandbox are its own: of those
+// nothing is known.
+func (v *view) who() *Process {
+	if !v.looked.process && v.ev.Source == event.SourceKernel {
+		v.process, _ = v.node.Process(v.ev.Process.PID, v.ev.Process.StartNS)
+	}
+	v.looked.process = true
+	return &v.process
+}
+
+// arguments are those of a program, each as it was given.
+func (v *view) arguments() ref.Val {
+	var all []string
+	rest := bytes.TrimSuffix(v.text(event.TextArgs), []byte{0})
+	for more := len(rest) > 0; more && len(all) < maxArgs; {
+		var arg []byte
+		arg, rest, more = bytes.Cut(rest, []byte{0})
+		all = append(all, shown(arg))
+	}
+	return types.NewStringList(types.DefaultTypeAdapter, all)
+}
