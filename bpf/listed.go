@@ -73,7 +73,7 @@ func (l *listing) begin(o *object) string {
 		l.list = nil
 		return fmt.Sprintf("sockets are only known from their start: %v; %v", o.refused, err)
 	}
-	return fmt.Sprintf("sockets that were there before are in the gauges only: %v", o.refused)
+	return fmt.Sprintf("sockets that were there before are known from a list: %v", o.refused)
 }
 
 func (l *listing) enter(o *object) (err error) {

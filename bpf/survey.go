@@ -25,6 +25,10 @@ type SocketRecord struct {
 	Listen  bool
 }
 
+// ErrNoWalk says that the kernel refuses to iterate over files: nothing better than a
+// list of sockets is to be had.
+var ErrNoWalk = errors.New("the kernel does not walk over files")
+
 // minSurveyed is the least number of sockets that a survey remembers, about 64 bytes
 // each; it remembers as many as the probe follows. A socket beyond that comes once for
 // each descriptor, with any of its holders.
@@ -38,7 +42,7 @@ const minSurveyed = 1024
 // leaves out what nobody holds.
 func (t *TCP) Survey(yield func(SocketRecord)) error {
 	if t.obj.refused != nil {
-		return fmt.Errorf("survey descriptors: %w", t.obj.refused)
+		return fmt.Errorf("survey descriptors: %w: %w", ErrNoWalk, t.obj.refused)
 	}
 	s := newSurvey(yield, t.opts)
 	held := link.IterOptions{Program: t.obj.coll.Programs["survey_held"]}

@@ -14,6 +14,8 @@ import (
 // no order; endpoints are listening. First it enters the sockets that tasks hold and
 // that no hook has told of. What begins or ends meanwhile may be found or not. yield
 // may have been called also where an error is returned.
+// Where files may not be walked over, only what hooks have told of is yielded, and the
+// error is ErrNoWalk.
 func (u *UDP) Survey(yield func(SocketRecord)) error {
 	if err := u.lookAtAll(); err != nil {
 		return err
@@ -47,6 +49,9 @@ func (u *UDP) Survey(yield func(SocketRecord)) error {
 	})
 	if err != nil {
 		return fmt.Errorf("survey UDP flows: %w", err)
+	}
+	if u.obj.refused != nil {
+		return fmt.Errorf("survey UDP sockets: %w: %w", ErrNoWalk, u.obj.refused)
 	}
 	return nil
 }

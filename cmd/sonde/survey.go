@@ -47,7 +47,8 @@ func (p *probes) surveyProcesses(v *state.Survey) (whole bool) {
 }
 
 // surveySockets shows the sockets of both protocols: of a picture that has both,
-// nothing may be ended while one of them was not looked at.
+// nothing may be ended while one of them was not looked at. Where the kernel does not
+// show them, those are shown that /proc lists.
 func (p *probes) surveySockets(v *state.Survey) (whole bool) {
 	show := func(r bpf.SocketRecord) {
 		v.Socket(state.Socket{Conn: r.Conn, Owner: r.Process, Listener: r.Listen})
@@ -59,7 +60,15 @@ func (p *probes) surveySockets(v *state.Survey) (whole bool) {
 	if p.udp != nil {
 		errs = append(errs, p.udp.Survey(show))
 	}
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(errs...)
+	if errors.Is(err, bpf.ErrNoWalk) { // which the probes' status says
+		var all []state.Socket
+		if all, err = p.opts.machine.listedSockets(p.tcp != nil, p.udp != nil); err == nil {
+			v.Listed(all)
+			return false
+		}
+	}
+	if err != nil {
 		p.opts.log.Warn("sockets not compared with the kernel", "err", err)
 		return false
 	}

@@ -33,6 +33,7 @@ type Socket struct {
 	NetNS         uint32 // inode number of the network namespace
 	State         SocketState
 	Local, Remote netip.AddrPort // v4-mapped addresses as IPv4
+	Inode         uint64         // by which SocketHolders knows it
 }
 
 // TCPSockets yields the TCP sockets that have an owner, of every network namespace
@@ -46,7 +47,7 @@ func (f FS) TCPSockets(yield func(Socket)) error {
 			for _, l := range lines {
 				// of a socket that waits for stray packets only, or that its owner has closed, there is no inode
 				if l.Inode != 0 {
-					yield(socketLine{l.LocalAddr, l.RemAddr, l.LocalPort, l.RemPort, l.St})
+					yield(socketLine{l.LocalAddr, l.RemAddr, l.LocalPort, l.RemPort, l.St, l.Inode})
 				}
 			}
 		}
@@ -62,7 +63,7 @@ func (f FS) UDPSockets(yield func(Socket)) error {
 		v6, err6 := ns.NetUDP6()
 		for _, lines := range []procfs.NetUDP{v4, v6} {
 			for _, l := range lines {
-				yield(socketLine{l.LocalAddr, l.RemAddr, l.LocalPort, l.RemPort, l.St})
+				yield(socketLine{l.LocalAddr, l.RemAddr, l.LocalPort, l.RemPort, l.St, l.Inode})
 			}
 		}
 		return errors.Join(err4, without(err6))
@@ -73,7 +74,7 @@ func (f FS) UDPSockets(yield func(Socket)) error {
 type socketLine struct {
 	local, remote         net.IP
 	localPort, remotePort uint64
-	state                 uint64
+	state, inode          uint64
 }
 
 // without forgives that there is no IPv6.
@@ -143,5 +144,35 @@ func (l socketLine) socket(netNS uint32) Socket {
 		a, _ := netip.AddrFromSlice(ip)
 		return netip.AddrPortFrom(a.Unmap(), uint16(port))
 	}
-	return Socket{NetNS: netNS, State: SocketState(l.state), Local: end(l.local, l.localPort), Remote: end(l.remote, l.remotePort)}
+	return Socket{NetNS: netNS, State: SocketState(l.state), Local: end(l.local, l.localPort), Remote: end(l.remote, l.remotePort), Inode: l.inode}
+}
+
+// SocketHolders returns a process that holds each socket open, by the socket's inode
+// number: of several the one that is listed first. It reads the links of all
+// descriptors of all processes.
+func (f FS) SocketHolders() (map[uint64]uint32, error) {
+	pids, err := f.pids()
+	if err != nil {
+		return nil, err
+	}
+	holders := map[uint64]uint32{}
+	for _, pid := range pids {
+		dir := filepath.Join(f.process(pid), "fd")
+		descriptors, err := os.ReadDir(dir)
+		if err != nil {
+			continue // gone, or not for us to see
+		}
+		for _, d := range descriptors {
+			link, err := os.Readlink(filepath.Join(dir, d.Name()))
+			if err != nil {
+				continue
+			}
+			text, is := strings.CutPrefix(link, "socket:[")
+			inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 64)
+			if _, held := holders[inode]; is && err == nil && !held {
+				holders[inode] = pid
+			}
+		}
+	}
+	return holders, nil
 }

@@ -37,9 +37,17 @@ func TestSocketsOfThisProcess(t *testing.T) {
 	endpoint := bound.LocalAddr().(*net.UDPAddr).AddrPort()
 	zero := netip.MustParseAddrPort("0.0.0.0:0")
 
+	holders, err := fs.SocketHolders()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var got []Socket
 	mine := func(s Socket) {
 		if s.Local == server || s.Local == client || s.Local == endpoint {
+			if pid := holders[s.Inode]; pid != uint32(os.Getpid()) {
+				t.Errorf("%v is held by %d", s, pid)
+			}
+			s.Inode = 0
 			got = append(got, s)
 		}
 	}
@@ -50,9 +58,9 @@ func TestSocketsOfThisProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[Socket]int{
-		{here, SocketListen, server, zero}:        1,
-		{here, SocketEstablished, client, server}: 1,
-		{here, SocketClose, endpoint, zero}:       1,
+		{here, SocketListen, server, zero, 0}:        1,
+		{here, SocketEstablished, client, server, 0}: 1,
+		{here, SocketClose, endpoint, zero, 0}:       1,
 	}
 	found := map[Socket]int{}
 	for _, s := range got {
@@ -95,8 +103,8 @@ func TestSocketsFromFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Socket{
-		{42, SocketListen, netip.MustParseAddrPort("127.0.0.1:8080"), netip.MustParseAddrPort("0.0.0.0:0")},
-		{42, SocketEstablished, netip.MustParseAddrPort("10.0.0.1:80"), netip.MustParseAddrPort("10.0.0.2:49152")},
+		{42, SocketListen, netip.MustParseAddrPort("127.0.0.1:8080"), netip.MustParseAddrPort("0.0.0.0:0"), 100},
+		{42, SocketEstablished, netip.MustParseAddrPort("10.0.0.1:80"), netip.MustParseAddrPort("10.0.0.2:49152"), 101},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

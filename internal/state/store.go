@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,6 +79,7 @@ type Store struct {
 	classes    *ranges
 	networks   atomic.Pointer[networks]
 	arguments  atomic.Bool
+	seed       maphash.Seed  // of identities of what has none
 	shownAnew  chan struct{} // peers are shown in another way than before; for the Reporter
 
 	mu          sync.Mutex // guards what follows; held for one event or one chunk
@@ -102,6 +104,7 @@ func New(o Options) (*Store, error) {
 		processes:   newProcesses(o.MaxProcesses),
 		connections: newConnections(o.MaxConnections),
 		endpoints:   newEndpoints(o.MaxEndpoints),
+		seed:        maphash.MakeSeed(),
 		shownAnew:   make(chan struct{}, 1),
 	}
 	if s.containers == nil {

@@ -39,6 +39,7 @@ type Survey struct {
 	beganNS uint64
 	found   map[uint64]struct{} // not in the picture, seen this time
 	drift   Drift
+	listed  bool // there was a list of sockets
 }
 
 // Drift is what a Survey has mended.
@@ -117,7 +118,9 @@ func (v *Survey) Process(p ProcessSeed) {
 }
 
 // Socket says that a socket is open.
-func (v *Survey) Socket(k Socket) {
+func (v *Survey) Socket(k Socket) { v.enter(k, false) }
+
+func (v *Survey) enter(k Socket, listed bool) {
 	s := v.s
 	container := s.containers.ContainerOf(&k.Owner, false)
 	if k.RoleUnknown {
@@ -127,7 +130,7 @@ func (v *Survey) Socket(k Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k.Listener {
-		v.listener(&ev, container)
+		v.listener(&ev, container, listed)
 		return
 	}
 	key := connectionKey(&k.Conn)
@@ -140,16 +143,19 @@ func (v *Survey) Socket(k Socket) {
 			s.endConnection(id, v.beganNS)
 		}
 		id = s.enterConnection(&ev, container)
+		s.connections.at(id).listed = listed
 		if !v.seed {
 			v.drift.Connections++
 		}
 	}
 	sl := s.connections.at(id)
 	sl.survey = v.number
-	sl.rec.measure(&k.Conn)
+	if !listed {
+		sl.rec.measure(&k.Conn)
+	}
 }
 
-func (v *Survey) listener(ev *event.Event, container string) {
+func (v *Survey) listener(ev *event.Event, container string, listed bool) {
 	s := v.s
 	id := s.endpoints.index[ev.Conn.Cookie]
 	if id == 0 {
@@ -157,6 +163,7 @@ func (v *Survey) listener(ev *event.Event, container string) {
 			return
 		}
 		id = s.enterEndpoint(ev, container)
+		s.endpoints.at(id).listed = listed
 		if !v.seed {
 			v.drift.Endpoints++
 		}
@@ -170,11 +177,11 @@ func (v *Survey) listener(ev *event.Event, container string) {
 func (v *Survey) Finish(processes, sockets bool) Drift {
 	s := v.s
 	if processes {
-		v.drift.Processes += sweep(v, &s.processes.table, func(p *process) uint64 { return p.key.startNS }, s.endProcess)
+		v.drift.Processes += sweep(v, &s.processes.table, false, func(p *process) uint64 { return p.key.startNS }, s.endProcess)
 	}
-	if sockets {
-		v.drift.Connections += sweep(v, &s.connections.table, func(c *connection) uint64 { return c.openedNS }, s.endConnection)
-		v.drift.Endpoints += sweep(v, &s.endpoints.table, func(e *endpoint) uint64 { return e.openedNS }, s.endEndpoint)
+	if sockets || v.listed {
+		v.drift.Connections += sweep(v, &s.connections.table, !sockets, func(c *connection) uint64 { return c.openedNS }, s.endConnection)
+		v.drift.Endpoints += sweep(v, &s.endpoints.table, !sockets, func(e *endpoint) uint64 { return e.openedNS }, s.endEndpoint)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,14 +193,15 @@ func (v *Survey) Finish(processes, sockets bool) Drift {
 }
 
 // sweep ends the live records that were not seen twice in a row. What began after
-// the Survey did is not its business.
-func sweep[R any](v *Survey, t *table[R], began func(*R) uint64, end func(slotID, uint64)) (n int) {
+// the Survey did is not its business, and where it had a list only, what is known by
+// more than that is not either.
+func sweep[R any](v *Survey, t *table[R], listed bool, began func(*R) uint64, end func(slotID, uint64)) (n int) {
 	var gone []slotID
 	v.s.chunks(func(i int) bool {
 		gone = gone[:0]
 		more := t.each(i, func(id slotID, sl *slot[R]) {
 			switch {
-			case sl.phase != live || began(&sl.rec) >= v.beganNS:
+			case sl.phase != live || began(&sl.rec) >= v.beganNS || listed && !sl.listed:
 			case sl.survey == v.number:
 				sl.unseen = 0
 			default:

@@ -44,6 +44,7 @@ type slot[R any] struct {
 	phase      phase
 	survey     uint8 // the last Survey that saw it
 	unseen     uint8 // Surveys since that did not
+	listed     bool  // known from a list only: see Survey.Listed
 }
 
 type list struct {
