@@ -54,12 +54,7 @@ func (p *probes) makeGovernor() {
 			return bpfMemory(maps), err
 		},
 	})
-	p.governor.Register(shed.Trim, "what has ended", func(on bool) {
-		p.model.store.ForgetAtOnce(on)
-		if on {
-			debug.FreeOSMemory()
-		}
-	})
+	p.governor.Register(shed.Trim, "what has ended", p.model.store.ForgetAtOnce)
 	p.governor.Register(shed.Reduce, "arguments of processes", p.model.shedArguments)
 	p.governor.Register(shed.Counters, "heap dump", func(on bool) {
 		if !on {

@@ -23,6 +23,7 @@ var acts = map[string]func() error{
 	"fork-storm":       forkStorm,
 	"join":             join,
 	"eat":              eat,
+	"ballast":          ballast,
 	"connections":      manyConnections,
 	"long-args":        longArguments,
 	"nothing":          func() error { return nil },

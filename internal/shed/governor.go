@@ -91,7 +91,10 @@ func (g *Governor) MapsChanged() {
 func (g *Governor) Run(ctx context.Context) error {
 	tick := time.NewTicker(Tick)
 	defer tick.Stop()
-	var steps ladder
+	var (
+		steps ladder
+		short int // ticks since something is shed
+	)
 	for n := 0; ; n++ {
 		if n%mapsEvery == 0 {
 			g.MapsChanged()
@@ -107,12 +110,25 @@ func (g *Governor) Run(ctx context.Context) error {
 			g.opts.Log.Warn("memory of maps unknown", "err", err)
 		}
 		g.enter(steps.step(room.Share), room)
+		short = g.collect(short)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+// collect gives what the run time does not use back to the kernel as long as
+// something is shed, as often as a level may end: it would count as taken.
+func (g *Governor) collect(short int) int {
+	if g.Level() == Normal {
+		return 0
+	}
+	if short%Patience == 0 {
+		debug.FreeOSMemory()
+	}
+	return short + 1
 }
 
 // enter goes to a level, through those between.

@@ -6,10 +6,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,6 +76,45 @@ func TestGovernorShedsAndTakesBack(t *testing.T) {
 	if up, down := strings.Count(log.String(), "load is shed"), strings.Count(log.String(), "taken back"); up != 3 || down != 3 {
 		t.Errorf("%d lines of shedding, %d of taking back:\n%s", up, down, log.String())
 	}
+}
+
+// While something is shed the garbage is given back, again and again; not otherwise.
+func TestGovernorCollects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var share atomic.Value
+		g := New(Options{
+			Log: slog.New(slog.DiscardHandler), FixedGoLimit: true,
+			Room: func() (procfs.Room, error) { return procfs.Room{Limit: 100, Share: share.Load().(float64)}, nil },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		collected := func(of float64, d time.Duration) uint32 {
+			var before, after runtime.MemStats
+			share.Store(of)
+			runtime.ReadMemStats(&before)
+			time.Sleep(d)
+			synctest.Wait()
+			runtime.ReadMemStats(&after)
+			return after.NumForcedGC - before.NumForcedGC
+		}
+		share.Store(0.1)
+		ended := make(chan error, 1)
+		go func() { ended <- g.Run(ctx) }()
+		const long = 3 * Patience * Tick
+		if n := collected(0.1, long); n != 0 {
+			t.Errorf("%d collections with memory to spare", n)
+		}
+		if n := collected(Rise[Trim], long); n != 3 {
+			t.Errorf("%d collections in three times the patience, want 3", n)
+		}
+		collected(0.1, long)
+		if n := collected(0.1, long); n != 0 || g.Level() != Normal {
+			t.Errorf("%d collections when all is back, at level %d", n, g.Level())
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // The run time is told what maps and mapped files leave of the limit.

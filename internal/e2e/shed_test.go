@@ -1,0 +1,226 @@
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/pprof/profile"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/testenv"
+)
+
+// roomyLimit leaves more than the sensor needs: what makes its memory short is ballast.
+const roomyLimit = 256 << 20
+
+// ballast joins the cgroup whose file of members is its argument and takes as many
+// bytes as each line of its input says.
+func ballast() error {
+	err := errors.Join(os.WriteFile(os.Args[1], []byte("0"), 0), os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0))
+	if err != nil {
+		return err
+	}
+	var taken []byte
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if taken != nil {
+			if err := unix.Munmap(taken); err != nil {
+				return err
+			}
+		}
+		bytes, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			return err
+		}
+		taken, err = unix.Mmap(-1, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memory is what the sensor says of its memory.
+func (a *agent) memory(t *testing.T) (m struct {
+	Share float64
+	Level int   `json:"shed_level"`
+	Go    int64 `json:"go_limit_bytes"`
+}) {
+	t.Helper()
+	var p struct{ Memory any }
+	p.Memory = &m
+	a.ask(t, "/state/pipeline", &p)
+	return m
+}
+
+// reach waits until the sensor sheds as much as a level says.
+func (a *agent) reach(t *testing.T, level int) {
+	t.Helper()
+	waitUntil(t, func() error {
+		if m := a.memory(t); m.Level != level {
+			return fmt.Errorf("level of shedding is %d with %.3f of the memory taken, want level %d", m.Level, m.Share, level)
+		}
+		return nil
+	})
+}
+
+// argumentsOf starts a process and returns the arguments that the sensor knows of it.
+func (a *agent) argumentsOf(t *testing.T) (args []string) {
+	t.Helper()
+	cmd := act(t, "wait", "an-argument")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, cmd)
+	defer in.Close()
+	waitUntil(t, func() error {
+		var all []struct {
+			PID  int
+			Args []string
+		}
+		a.ask(t, "/state/processes", &all)
+		for _, p := range all {
+			if p.PID == cmd.Process.Pid {
+				args = p.Args
+				return nil
+			}
+		}
+		return fmt.Errorf("process %d is not known", cmd.Process.Pid)
+	})
+	return args
+}
+
+// When memory is short the sensor gives up, level by level, what the levels name: first
+// details, then events, and never a count. All of it is said, and comes back.
+func TestShedding(t *testing.T) {
+	cgroup := testenv.MemoryCgroup(t, roomyLimit)
+	dir, pins := directories(t)
+	a := launchIn(t, cgroup, dir, pins, "--collector.workloads")
+	a.waitReady(t)
+	weight := act(t, "ballast", filepath.Join(cgroup, "cgroup.procs"))
+	in, err := weight.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, weight)
+	put := func(share float64) {
+		t.Helper()
+		if _, err := fmt.Fprintln(in, int(share*roomyLimit)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	detailed := func() bool { return a.families(t)["sonde_workload_execs_total"] != nil }
+	if args := a.argumentsOf(t); len(args) != 2 || !detailed() {
+		t.Errorf("with memory to spare: arguments %q, metrics by container %v", args, detailed())
+	}
+	a.followsMaps(t)
+
+	own := a.memory(t).Share
+	put(0.97 - own)
+	a.reach(t, 3)
+	if detailed() {
+		t.Error("level 3: there are metrics by container")
+	}
+	a.countsWithoutEvents(t)
+	a.dumped(t)
+
+	put(0.85 - own) // too much to leave level 2
+	a.reach(t, 2)
+	if args := a.argumentsOf(t); len(args) > 0 || detailed() { // known by its events, which are back
+		t.Errorf("level 2: arguments %q, metrics by container %v", args, detailed())
+	}
+	put(0.78 - own) // and here level 1
+	a.reach(t, 1)
+	if args := a.argumentsOf(t); len(args) != 2 || !detailed() {
+		t.Errorf("level 1: arguments %q, metrics by container %v", args, detailed())
+	}
+	put(0.01)
+	a.reach(t, 0)
+	if got := fmt.Sprint(transitions(a.families(t))); got != "map[0:1 1:2 2:2 3:1]" {
+		t.Errorf("transitions of levels: %s", got)
+	}
+	for line, n := range map[string]int{"load is shed": 3, "load is taken back": 3, "heap dumped": 1} {
+		if got := strings.Count(a.log.String(), line); got != n {
+			t.Errorf("the log says %q %d times, want %d:\n%s", line, got, n, a.log)
+		}
+	}
+	a.notKilled(t)
+}
+
+// followsMaps takes a profile, whose maps are the sensor's memory too: the limit of the
+// Go run time gives way for them, and comes back.
+func (a *agent) followsMaps(t *testing.T) {
+	t.Helper()
+	before := a.memory(t).Go
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.profile(t, "/profile/slow?seconds=2&over=1s", "-top")
+	}()
+	const least = 8 << 20 // of its 12 MiB
+	waitUntil(t, func() error {
+		if now := a.memory(t).Go; before-now < least {
+			return fmt.Errorf("the limit of the run time was %d, and is %d beside a profile", before, now)
+		}
+		return nil
+	})
+	<-ended
+	waitUntil(t, func() error {
+		if now := a.memory(t).Go; before-now >= least {
+			return fmt.Errorf("the limit of the run time was %d, and is %d after a profile", before, now)
+		}
+		return nil
+	})
+}
+
+// countsWithoutEvents forks: it is counted, exactly, and is no event.
+func (a *agent) countsWithoutEvents(t *testing.T) {
+	t.Helper()
+	before, kernelBefore := a.settled(t)
+	for range 20 {
+		if err := act(t, "nothing").Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, kernelAfter := a.settled(t)
+	grown := func(name string, labels ...string) float64 {
+		return sum(after, name, labels...) - sum(before, name, labels...)
+	}
+	if forks, kernel := grown("sonde_process_forks_total"), kernelAfter-kernelBefore; forks != kernel || forks < 20 {
+		t.Errorf("counted %v forks, the kernel %v", forks, kernel)
+	}
+	if n := grown("sonde_events_attempted_total", "point=process/fork"); n != 0 {
+		t.Errorf("%v events of forks", n)
+	}
+}
+
+// dumped finds the one heap dump, which others cannot read and pprof can.
+func (a *agent) dumped(t *testing.T) {
+	t.Helper()
+	var dumps []string
+	waitUntil(t, func() (err error) { // it is written when the level has been entered
+		dumps, err = filepath.Glob(filepath.Join(a.dir, "state", "heap-*.pb.gz"))
+		if err == nil && (len(dumps) != 1 || !strings.Contains(a.log.String(), "heap dumped")) {
+			err = fmt.Errorf("heap dumps: %q", dumps)
+		}
+		return err
+	})
+	file, err := os.Open(dumps[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("heap dump: %v, %v", info, err)
+	}
+	if p, err := profile.Parse(file); err != nil || len(p.Sample) == 0 {
+		t.Errorf("heap dump: %v, %v", p, err)
+	}
+}
