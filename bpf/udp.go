@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,8 +63,10 @@ type UDPOptions struct {
 // again; this is found out and told in the next sweep. A socket that has got a port by
 // a send that failed is found by the next survey.
 type UDP struct {
+	kernel   *Kernel
 	obj      *object
-	listing  listing // empty where the kernel iterates itself
+	hooks    []udpHook // those that were attached
+	listing  listing   // empty where the kernel iterates itself
 	degraded []string
 
 	mu     sync.Mutex // guards what follows
@@ -95,7 +98,7 @@ func makeUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &UDP{sweeps: map[string]*link.Iter{}}
+	u := &UDP{kernel: k, sweeps: map[string]*link.Iter{}}
 	b := blueprint{probe: "udp", spec: spec, optional: []string{"seed"}, without: useListing(opts.Listed, opts.MaxSockets)}
 	if u.obj, err = k.load(b); err != nil {
 		return nil, err
@@ -146,35 +149,42 @@ func (u *UDP) openSweeps() error {
 	return nil
 }
 
+// udpHook is a program of the probe and where it belongs.
+type udpHook struct {
+	name    string
+	at      ebpf.AttachType
+	without string // what is missing without it; "" where nothing works then
+	link    link.Link
+}
+
+var udpHooks = []udpHook{
+	{name: "udp_release", at: ebpf.AttachCgroupInetSockRelease, without: "sockets are found released by the next sweep only"},
+	{name: "udp_bind4", at: ebpf.AttachCGroupInet4PostBind, without: "bound sockets are known from their first datagram"},
+	{name: "udp_bind6", at: ebpf.AttachCGroupInet6PostBind, without: "bound sockets are known from their first datagram"},
+	{name: "udp_ingress", at: ebpf.AttachCGroupInetIngress},
+	{name: "udp_egress", at: ebpf.AttachCGroupInetEgress},
+}
+
 // attach attaches the ends before the beginnings, so that no socket and no flow
 // begins whose end is not seen. What was there before is found in between: after the
 // beginnings of sockets, so that none is missed, and before datagrams are seen, so that
 // none of those opens a flow that is older.
 func (u *UDP) attach(root string) error {
-	programs := []struct {
-		name    string
-		at      ebpf.AttachType
-		without string // what is missing without it; "" where nothing works then
-	}{
-		{"udp_release", ebpf.AttachCgroupInetSockRelease, "sockets are found released by the next sweep only"},
-		{"udp_bind4", ebpf.AttachCGroupInet4PostBind, "bound sockets are known from their first datagram"},
-		{"udp_bind6", ebpf.AttachCGroupInet6PostBind, "bound sockets are known from their first datagram"},
-		{"udp_ingress", ebpf.AttachCGroupInetIngress, ""},
-		{"udp_egress", ebpf.AttachCGroupInetEgress, ""},
-	}
-	for _, p := range programs {
-		if p.name == "udp_ingress" && u.obj.refused == nil {
+	for _, h := range udpHooks {
+		if h.name == "udp_ingress" && u.obj.refused == nil {
 			u.seed()
 		}
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: p.at, Program: u.obj.coll.Programs[p.name]})
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: h.at, Program: u.obj.coll.Programs[h.name]})
 		switch {
 		case err == nil:
+			h.link = l
+			u.hooks = append(u.hooks, h)
 			u.obj.links = append(u.obj.links, l)
-		case p.without != "":
-			u.degrade(p.without, fmt.Errorf("attach %s at %s: %w", p.name, root, plainErrno(err)))
+		case h.without != "":
+			u.degrade(h.without, fmt.Errorf("attach %s at %s: %w", h.name, root, plainErrno(err)))
 		default:
 			u.obj.detach()
-			return fmt.Errorf("attach %s at %s: %w", p.name, root, plainErrno(err))
+			return fmt.Errorf("attach %s at %s: %w", h.name, root, plainErrno(err))
 		}
 	}
 	return nil
@@ -280,12 +290,38 @@ func drainIterator(it *link.Iter) error {
 	return err
 }
 
-// Status tells how the probe is attached and what it cannot see.
+// Status tells how the probe is attached now and what it cannot see. Links to cgroups
+// are the only ones that others may detach: a probe of which that was done says so.
 func (u *UDP) Status() ProbeStatus {
-	return ProbeStatus{
-		Probe: "udp", Attached: len(u.obj.links) > 0, Attach: AttachCgroupSkb,
-		Reason: strings.Join(u.degraded, "; "),
+	u.kernel.mu.RLock()
+	defer u.kernel.mu.RUnlock()
+	s := ProbeStatus{Probe: "udp", Attached: len(u.obj.links) > 0, Attach: AttachCgroupSkb}
+	var fatal, reasons []string
+	for i := range u.hooks {
+		h := &u.hooks[i]
+		if len(u.obj.links) == 0 || !h.severed() { // none are left where we have detached them
+			continue
+		}
+		reason := h.name + " was detached by somebody else"
+		if h.without == "" {
+			s.Attached = false
+			fatal = append(fatal, reason)
+		} else {
+			reasons = append(reasons, h.without+": "+reason)
+		}
 	}
+	s.Reason = strings.Join(slices.Concat(fatal, u.degraded, reasons), "; ")
+	return s
+}
+
+// severed tells whether the link does not lead to a cgroup any more.
+func (h *udpHook) severed() bool {
+	info, err := h.link.Info()
+	if err != nil {
+		return false
+	}
+	cgroup := info.Cgroup()
+	return cgroup != nil && cgroup.CgroupId == 0
 }
 
 // Read closes the flows that have ended and returns the counts since the probe

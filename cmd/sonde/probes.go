@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -253,10 +254,32 @@ func keep[P any, S interface {
 	return made.Status(), nil
 }
 
-// note records a probe's status and logs what is amiss, once.
+// watchEvery is how often probes are looked at that others can detach.
+const watchEvery = 5 * time.Second
+
+// watchStatus finds out until ctx ends when somebody else detaches the udp probe:
+// the links of the others cannot be detached.
+func (p *probes) watchStatus(ctx context.Context) {
+	if p.udp == nil {
+		return
+	}
+	for tick := time.NewTicker(watchEvery); ; {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+			if s := p.udp.Status(); !slices.Contains(p.Probes(), s) {
+				p.note(s)
+			}
+		}
+	}
+}
+
+// note records a probe's status, in place of an earlier one, and logs what is amiss, once.
 func (p *probes) note(s bpf.ProbeStatus) {
 	p.mu.Lock()
-	p.statuses = append(p.statuses, s)
+	p.statuses = append(slices.DeleteFunc(p.statuses, func(old bpf.ProbeStatus) bool { return old.Probe == s.Probe }), s)
 	p.mu.Unlock()
 	switch {
 	case !s.Attached:
@@ -307,6 +330,10 @@ func (p *probes) Run() error {
 			return nil
 		})
 	}
+	g.Go(func() error {
+		p.watchStatus(work)
+		return nil
+	})
 	g.Go(func() error { return p.model.run(work, p.survey) })
 	g.Go(func() error {
 		if err := p.governor.Run(work); err != nil {

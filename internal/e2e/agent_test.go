@@ -121,6 +121,16 @@ func (a *agent) again(t *testing.T, cgroup string, flags ...string) *agent {
 // launchIn runs the sensor in directories and a cgroup that are given.
 func launchIn(t *testing.T, cgroup, dir, pins string, flags ...string) *agent {
 	t.Helper()
+	if cgroup == "" {
+		return launchBy(t, nil, dir, pins, flags...)
+	}
+	return launchBy(t, []string{"join", filepath.Join(cgroup, "cgroup.procs")}, dir, pins, flags...)
+}
+
+// launchBy runs the sensor through an act with an argument, if one is named, which
+// becomes the sensor when it has changed what it runs in.
+func launchBy(t *testing.T, through []string, dir, pins string, flags ...string) *agent {
+	t.Helper()
 	testenv.Root(t)
 	path, err := binary()
 	if err != nil {
@@ -135,8 +145,8 @@ func launchIn(t *testing.T, cgroup, dir, pins string, flags ...string) *agent {
 		args = append(args, "--state.dir="+filepath.Join(a.dir, "state"))
 	}
 	a.cmd = exec.Command(path, args...)
-	if cgroup != "" {
-		a.cmd = act(t, "join", append([]string{filepath.Join(cgroup, "cgroup.procs"), path}, args...)...)
+	if through != nil {
+		a.cmd = act(t, through[0], slices.Concat(through[1:], []string{path}, args)...)
 	}
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	a.cmd.Env = append(a.cmd.Environ(), "NOTIFY_SOCKET=")

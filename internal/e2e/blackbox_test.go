@@ -20,13 +20,18 @@ func join() error {
 	if err := os.WriteFile(os.Args[1], []byte("0"), 0); err != nil {
 		return err
 	}
+	return become(os.Args[2:])
+}
+
+// become becomes another program.
+func become(args []string) error {
 	var env []string
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "SONDE_E2E_ACT=") {
 			env = append(env, v)
 		}
 	}
-	return unix.Exec(os.Args[2], os.Args[2:], env)
+	return unix.Exec(args[0], args, env)
 }
 
 // eat joins the cgroup whose file of members is its argument, and takes memory

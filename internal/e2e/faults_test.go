@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/internal/testenv"
@@ -108,6 +110,148 @@ func TestFaultPinsRemoved(t *testing.T) {
 	a = a.again(t, "")
 	if got := a.terminations(t); len(got) != 1 || got["unknown"] != 1 {
 		t.Errorf("ends: %v, want one unknown", got)
+	}
+}
+
+// shiftClock becomes the program that follows, in a namespace whose boot clock is ahead
+// by as many seconds as its argument says.
+func shiftClock() error {
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		return err
+	}
+	return become(append([]string{unshare, "--time", "--boottime", os.Args[1]}, os.Args[2:]...))
+}
+
+// A clock that is not the kernel's, by a jump or by a namespace: every event is told
+// as an anomaly and taken all the same.
+func TestFaultClockStepped(t *testing.T) {
+	const day = "86400"
+	dir, pins := directories(t)
+	a := launchBy(t, []string{"shift-clock", day}, dir, pins)
+	a.waitReady(t)
+	before := a.families(t)
+	for range 20 {
+		if err := act(t, "nothing").Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := a.families(t)
+	grown := func(name string, labels ...string) float64 {
+		return sum(after, name, labels...) - sum(before, name, labels...)
+	}
+	if forks := grown("sonde_process_forks_total", "type=process"); forks < 20 {
+		t.Errorf("counted %v forks, at least 20 were made", forks)
+	}
+	waitUntil(t, func() error {
+		after = a.families(t)
+		anomalies, submitted := grown("sonde_event_clock_anomalies_total", "kind=distant_past"), grown("sonde_events_submitted_total")
+		if anomalies < 60 || submitted < anomalies {
+			return fmt.Errorf("%v anomalies of %v events; 20 processes were forked, executed and ended", anomalies, submitted)
+		}
+		return nil
+	})
+	if lost := sum(after, "sonde_events_dropped_total"); lost != 0 {
+		t.Errorf("%v events are lost", lost)
+	}
+	var all []struct{ PID int }
+	a.ask(t, "/state/processes", &all)
+	if !slices.Contains(all, struct{ PID int }{os.Getpid()}) {
+		t.Error("this process is not known")
+	}
+}
+
+// A program detached behind its back: the probe says that it is not attached any more
+// and why, and the others count on.
+func TestFaultProbeDetached(t *testing.T) {
+	a := startAgent(t)
+	attached := func() float64 { return sum(a.families(t), "sonde_probe_attached", "probe=udp") }
+	if attached() != 1 {
+		t.Fatalf("the udp probe is not attached:\n%s", a.log)
+	}
+	if n := a.severCgroupLinks(t); n == 0 {
+		t.Fatal("the sensor holds no link to a cgroup")
+	}
+	waitUntil(t, func() error {
+		if attached() != 0 || !strings.Contains(a.log.String(), "udp_egress was detached by somebody else") {
+			return fmt.Errorf("the udp probe counts as attached:\n%s", a.log)
+		}
+		return nil
+	})
+	f := a.families(t)
+	said := false
+	for _, m := range f["sonde_probe_info"].GetMetric() {
+		said = said || has(m, []string{"probe=udp"}) && strings.Contains(m.String(), "udp_ingress was detached by somebody else")
+	}
+	if others := sum(f, "sonde_probe_attached"); !said || others < 5 {
+		t.Errorf("probe_info says so: %v, %v probes are attached", said, others)
+	}
+	if code := a.stop(t); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, a.log)
+	}
+}
+
+// severCgroupLinks detaches the sensor's links to cgroups, as anybody with the
+// privilege can, and returns how many there were.
+func (a *agent) severCgroupLinks(t *testing.T) (n int) {
+	t.Helper()
+	for o := range a.held(t) {
+		if o.kind != "link" {
+			continue
+		}
+		l, err := link.NewFromID(link.ID(o.id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		info, err := l.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Cgroup() == nil {
+			continue
+		}
+		if err := l.Detach(); err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// The reader stalled: what finds the ring full is lost by name, counts are exact, and
+// the books close when it reads again.
+func TestFaultReaderStalled(t *testing.T) {
+	a := startAgent(t, "--limits.ring-bytes=256KiB")
+	before, kernelBefore := a.settled(t)
+	if err := a.cmd.Process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 { // each takes more than 4 KiB of the ring
+		if err := act(t, "nothing", strings.Repeat("x", 4096)).Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.cmd.Process.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	after, kernelAfter := a.settled(t)
+	grown := func(name string, labels ...string) float64 {
+		return sum(after, name, labels...) - sum(before, name, labels...)
+	}
+	if forks, kernel := grown("sonde_process_forks_total"), kernelAfter-kernelBefore; forks != kernel || forks < 100 {
+		t.Errorf("counted %v forks, the kernel %v", forks, kernel)
+	}
+	waitUntil(t, func() error { // an event may be on its way
+		after = a.families(t)
+		attempted, submitted, dropped := grown("sonde_events_attempted_total"), grown("sonde_events_submitted_total"), grown("sonde_events_dropped_total", "stage=ring")
+		if attempted != submitted+dropped || dropped == 0 {
+			return fmt.Errorf("attempted %v, submitted %v, dropped %v", attempted, submitted, dropped)
+		}
+		return nil
+	})
+	if lost := grown("sonde_events_dropped_total", "stage=decode"); lost != 0 {
+		t.Errorf("%v events were lost after the ring", lost)
 	}
 }
 

@@ -24,6 +24,7 @@ var acts = map[string]func() error{
 	"join":             join,
 	"eat":              eat,
 	"ballast":          ballast,
+	"shift-clock":      shiftClock,
 	"connections":      manyConnections,
 	"long-args":        longArguments,
 	"nothing":          func() error { return nil },
