@@ -142,14 +142,25 @@ var useful = []struct {
 	bit   uint
 	name  string
 	admin bool // CAP_SYS_ADMIN contains it as far as bpf goes
+	old   bool // needed only before Linux 5.11, where BPF memory is locked memory
 	lost  string
 }{
-	{procfs.CapNetAdmin, "CAP_NET_ADMIN", true, "datagrams received without a name"},
-	{procfs.CapSysPtrace, "CAP_SYS_PTRACE", false, "files of other users' processes"},
-	{procfs.CapSysResource, "CAP_SYS_RESOURCE", true, "locked memory on kernels before 5.11"},
-	{unix.CAP_SYSLOG, "CAP_SYSLOG", true, "names of kernel functions in profiles, scope of OOM kills is inferred"},
-	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false, "names of functions of other users' programs in profiles"},
-	{procfs.CapSysAdmin, "CAP_SYS_ADMIN", false, "run-time statistics of the sensor's programs"},
+	{procfs.CapNetAdmin, "CAP_NET_ADMIN", true, false, "datagrams: the udp probe is missing"},
+	{procfs.CapSysPtrace, "CAP_SYS_PTRACE", false, false, "names of functions of other users' processes in profiles, files of those processes"},
+	{procfs.CapSysResource, "CAP_SYS_RESOURCE", true, true, "locked memory"},
+	{unix.CAP_SYSLOG, "CAP_SYSLOG", true, false, "names of kernel functions in profiles, scope of OOM kills is inferred"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false, false, "names of functions of other users' programs in profiles"},
+	{procfs.CapSysAdmin, "CAP_SYS_ADMIN", false, false, "run-time statistics of the sensor's programs"},
+}
+
+// locksMemory tells whether the kernel is known to be older than 5.11.
+func (m machine) locksMemory() bool {
+	release, err := m.fs.KernelRelease()
+	if err != nil {
+		return false
+	}
+	major, minor, err := procfs.KernelVersion(release)
+	return err == nil && (major < 5 || major == 5 && minor < 11)
 }
 
 // missingCapabilities lists what is needed and not there. If the status file

@@ -157,7 +157,7 @@ func (p *preflight) privileges() finding {
 	}
 	var missing, lost []string
 	for _, c := range useful {
-		if !caps.Has(c.bit) && (!c.admin || !caps.Has(procfs.CapSysAdmin)) {
+		if !caps.Has(c.bit) && (!c.admin || !caps.Has(procfs.CapSysAdmin)) && (!c.old || p.locksMemory()) {
 			missing, lost = append(missing, c.name), append(lost, c.lost)
 		}
 	}

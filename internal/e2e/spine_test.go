@@ -24,6 +24,7 @@ var acts = map[string]func() error{
 	"join":             join,
 	"eat":              eat,
 	"ballast":          ballast,
+	"confine":          confine,
 	"shift-clock":      shiftClock,
 	"connections":      manyConnections,
 	"long-args":        longArguments,
