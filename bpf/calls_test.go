@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,11 +67,23 @@ func recordCalls(t *testing.T, k *Kernel, do func(), points ...string) (all []ev
 		wanted.Add(p, event.FieldEnvironment)
 	}
 	must(t, "set points", k.SetPoints(event.Syscall))
+	c := NewCalls(k)
+	all = recordEvents(t, k, func() {
+		must(t, "want calls", c.Want(wanted))
+		do()
+		needAllRuns(t, k)
+		must(t, "want nothing", c.Want(event.WantedCalls{}))
+	})
+	return slices.DeleteFunc(all, func(ev event.Event) bool { return ev.Process.PPID != k.Self().PID })
+}
+
+// recordEvents reads the ring while do runs, and returns the events of this process and of
+// those that it has started. The ledgers of all points must close.
+func recordEvents(t *testing.T, k *Kernel, do func()) (all []event.Event) {
+	t.Helper()
 	e, err := NewEvents(k, nil)
 	must(t, "open ring", err)
 	defer e.Close()
-	c := NewCalls(k)
-	must(t, "want calls", c.Want(wanted))
 	var read uint64
 	ended := make(chan error)
 	go func() {
@@ -85,19 +98,27 @@ func recordCalls(t *testing.T, k *Kernel, do func(), points ...string) (all []ev
 				return
 			}
 			read++
-			if ev.Process.PPID == k.Self().PID {
+			if self := k.Self().PID; ev.Process.PPID == self || ev.Process.PID == self {
 				all = append(all, ev.Clone())
 			}
 		}
 	}()
 	do()
-	needAllRuns(t, k)
-	must(t, "want nothing", c.Want(event.WantedCalls{}))
+	must(t, "mute", k.SetPoints())
 	time.Sleep(10 * time.Millisecond) // a program may still be running on another CPU
 	must(t, "flush", e.Flush())
 	must(t, "read", <-ended)
-	if l := ledgerOf(t, k, event.Syscall); l.Dropped > 0 || l.Attempted != l.Submitted || read != l.Submitted || e.Stats().Undecodable > 0 {
-		t.Errorf("read %d, ledger %+v, %+v", read, l, e.Stats())
+	ledger, err := k.Ledger()
+	must(t, "read ledger", err)
+	var submitted uint64
+	for _, l := range ledger {
+		submitted += l.Submitted
+		if l.Dropped > 0 || l.Attempted != l.Submitted {
+			t.Errorf("ledger %+v", l)
+		}
+	}
+	if read != submitted || e.Stats().Undecodable > 0 {
+		t.Errorf("read %d of %d, %+v", read, submitted, e.Stats())
 	}
 	return all
 }

@@ -40,7 +40,7 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 			Inode: e.Inode, Links: e.Links, Mode: e.Mode,
 		}
 		return decodeTexts(raw[unsafe.Sizeof(*e):], execTexts, e.Text[:], ev, ed)
-	case event.ProcessFork:
+	case event.ProcessFork, event.OOMKill:
 		e, ok := view[kernelForkEvent](raw)
 		if ok {
 			ev.Child = process(&e.Child)
@@ -60,6 +60,27 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 		}
 		ev.Call = event.Call{Number: e.Number, Exit: e.Exit != 0, Result: e.Result, Args: e.Args}
 		return decodeTexts(raw[unsafe.Sizeof(*e):], callTexts, e.Text[:], ev, ed)
+	case event.ProcessMmap, event.ModuleLoad:
+		e, ok := view[kernelFileEvent](raw)
+		if !ok {
+			return false
+		}
+		ev.File = event.File{Result: e.Result, Length: e.Length, Prot: e.Prot, Inode: e.Inode, Links: e.Links, Mode: e.Mode}
+		return decodeTexts(raw[unsafe.Sizeof(*e):], fileTexts, e.Text[:], ev, ed)
+	case event.BPFLoad:
+		e, ok := view[kernelProgramEvent](raw)
+		if ok {
+			ev.Program = event.Program{Result: e.Result, ID: e.Id, Type: e.Type}
+			copyBytes(ev.Program.Name[:], e.Name[:])
+			ed.Comm(&ev.Program.Name)
+		}
+		return ok
+	case event.SignalDeliver:
+		e, ok := view[kernelSignalEvent](raw)
+		if ok {
+			ev.Signal = event.Signal{Number: e.Signal, Code: e.Code, Sender: e.Sender, SenderUID: e.SenderUid}
+		}
+		return ok
 	default:
 		e, ok := view[kernelConnEvent](raw)
 		if ok {
@@ -88,6 +109,7 @@ const (
 // The texts of records, in the order in which they follow them.
 var (
 	execTexts = []event.Text{event.TextPath, event.TextArgs, event.TextCwd, event.TextExe}
+	fileTexts = []event.Text{event.TextPath}
 	callTexts = []event.Text{event.TextPath, event.TextArgs, event.TextEnv, event.TextIn, event.TextOut}
 )
 

@@ -97,6 +97,19 @@ type kernelExitEvent struct {
 	Pad        uint16
 }
 
+type kernelFileEvent struct {
+	_      structs.HostLayout
+	H      kernelEventHeader
+	Result int64
+	Length uint64
+	Inode  uint64
+	Links  uint32
+	Prot   uint32
+	Mode   uint16
+	Text   [1]uint16
+	Pad    uint32
+}
+
 type kernelForkEvent struct {
 	_     structs.HostLayout
 	H     kernelEventHeader
@@ -136,6 +149,11 @@ const (
 	kernelPointPOINT_NETWORK_CLOSE   kernelPoint = 6
 	kernelPointPOINT_NETWORK_LISTEN  kernelPoint = 7
 	kernelPointPOINT_SYSCALL         kernelPoint = 8
+	kernelPointPOINT_PROCESS_MMAP    kernelPoint = 9
+	kernelPointPOINT_SIGNAL_DELIVER  kernelPoint = 10
+	kernelPointPOINT_OOM_KILL        kernelPoint = 11
+	kernelPointPOINT_MODULE_LOAD     kernelPoint = 12
+	kernelPointPOINT_BPF_LOAD        kernelPoint = 13
 	kernelPointPOINTS                kernelPoint = 64
 )
 
@@ -150,11 +168,30 @@ type kernelProcessId struct {
 	Comm     [16]int8
 }
 
+type kernelProgramEvent struct {
+	_      structs.HostLayout
+	H      kernelEventHeader
+	Result int32
+	Id     uint32
+	Type   uint32
+	Pad    uint32
+	Name   [16]int8
+}
+
 type kernelSettingsPage struct {
 	_           structs.HostLayout
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+}
+
+type kernelSignalEvent struct {
+	_         structs.HostLayout
+	H         kernelEventHeader
+	Code      int32
+	Sender    uint32
+	SenderUid uint32
+	Signal    uint32
 }
 
 type kernelWorkload struct {
@@ -185,10 +222,13 @@ const (
 	kernelVarConnEventType     = "conn_event_type"
 	kernelVarExecEventType     = "exec_event_type"
 	kernelVarExitEventType     = "exit_event_type"
+	kernelVarFileEventType     = "file_event_type"
 	kernelVarForkEventType     = "fork_event_type"
 	kernelVarPointType         = "point_type"
 	kernelVarPreemptible       = "preemptible"
+	kernelVarProgramEventType  = "program_event_type"
 	kernelVarSelfPidTgid       = "self_pid_tgid"
+	kernelVarSignalEventType   = "signal_event_type"
 	kernelVarWorkloadType      = "workload_type"
 	kernelVarWorkloadV1        = "workload_v1"
 	kernelVarWorkloadsFailures = "workloads_failures"
@@ -262,10 +302,13 @@ type kernelVariableSpecs struct {
 	ConnEventType     *ebpf.VariableSpec `ebpf:"conn_event_type"`
 	ExecEventType     *ebpf.VariableSpec `ebpf:"exec_event_type"`
 	ExitEventType     *ebpf.VariableSpec `ebpf:"exit_event_type"`
+	FileEventType     *ebpf.VariableSpec `ebpf:"file_event_type"`
 	ForkEventType     *ebpf.VariableSpec `ebpf:"fork_event_type"`
 	PointType         *ebpf.VariableSpec `ebpf:"point_type"`
 	Preemptible       *ebpf.VariableSpec `ebpf:"preemptible"`
+	ProgramEventType  *ebpf.VariableSpec `ebpf:"program_event_type"`
 	SelfPidTgid       *ebpf.VariableSpec `ebpf:"self_pid_tgid"`
+	SignalEventType   *ebpf.VariableSpec `ebpf:"signal_event_type"`
 	WorkloadType      *ebpf.VariableSpec `ebpf:"workload_type"`
 	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
@@ -318,10 +361,13 @@ type kernelVariables struct {
 	ConnEventType     *ebpf.Variable `ebpf:"conn_event_type"`
 	ExecEventType     *ebpf.Variable `ebpf:"exec_event_type"`
 	ExitEventType     *ebpf.Variable `ebpf:"exit_event_type"`
+	FileEventType     *ebpf.Variable `ebpf:"file_event_type"`
 	ForkEventType     *ebpf.Variable `ebpf:"fork_event_type"`
 	PointType         *ebpf.Variable `ebpf:"point_type"`
 	Preemptible       *ebpf.Variable `ebpf:"preemptible"`
+	ProgramEventType  *ebpf.Variable `ebpf:"program_event_type"`
 	SelfPidTgid       *ebpf.Variable `ebpf:"self_pid_tgid"`
+	SignalEventType   *ebpf.Variable `ebpf:"signal_event_type"`
 	WorkloadType      *ebpf.Variable `ebpf:"workload_type"`
 	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`

@@ -15,6 +15,7 @@ import (
 // The key is the value of SONDE_TEST_ACT.
 var acts = map[string]func() error{
 	"accept":  actAccept,
+	"acts":    actActs,
 	"calls":   actCalls,
 	"eat":     actEat,
 	"end":     actEnd,

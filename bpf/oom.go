@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 )
 
 //go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type identity -type tally -type kill -type run -type end_tally -type end oom oom.bpf.c -- -Iheaders
@@ -106,13 +105,8 @@ func makeOOM(k *Kernel, opts OOMOptions) (*OOM, error) {
 
 // configure adapts the object to what this kernel hands over and shows.
 func (o *OOM) configure(k *Kernel, spec *ebpf.CollectionSpec, opts OOMOptions) error {
-	args, err := k.tracepointArgs("mark_victim")
-	if err != nil {
+	if err := setVictimIsTask(k, spec); err != nil {
 		return err
-	}
-	_, isTask := args[0].Type.(*btf.Pointer)
-	if err := spec.Variables["victim_is_task"].Set(isTask); err != nil {
-		return fmt.Errorf("set victim_is_task: %w", err)
 	}
 	begin, end, err := kernelFunction("mem_cgroup_out_of_memory")
 	if err != nil || opts.noKallsyms {

@@ -61,12 +61,8 @@ type TCP struct {
 	bytes  [Directions][Peers]struct{ sent, received uint64 } // highest values handed out
 }
 
-// hookedCalls are the system calls whose return the probe must see, with the
-// programs that do.
-var hookedCalls = []struct {
-	nr      uint32
-	program string
-}{
+// hookedCalls are the system calls whose return the probe must see.
+var hookedCalls = []hookedCall{
 	{unix.SYS_CONNECT, "connect_exit"},
 	{unix.SYS_LISTEN, "listen_exit"},
 	{unix.SYS_ACCEPT, "accept_exit"},

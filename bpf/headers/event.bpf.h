@@ -23,6 +23,11 @@ enum point {
 	POINT_NETWORK_CLOSE,
 	POINT_NETWORK_LISTEN,
 	POINT_SYSCALL,
+	POINT_PROCESS_MMAP,
+	POINT_SIGNAL_DELIVER,
+	POINT_OOM_KILL,
+	POINT_MODULE_LOAD,
+	POINT_BPF_LOAD,
 	POINTS = 64, /* size of the ledger: room for points to come */
 };
 
@@ -117,6 +122,38 @@ struct conn_event {
 	__u8 pad;
 };
 
+/* A file that was mapped or loaded, and how: POINT_PROCESS_MMAP, POINT_MODULE_LOAD. */
+struct file_event {
+	struct event_header h;
+	__s64 result; /* of the call: an address, or an error number negated */
+	__u64 length;
+	__u64 inode;
+	__u32 links;
+	__u32 prot;
+	__u16 mode;
+	__u16 text[1]; /* the path */
+	__u32 pad;
+};
+
+struct program_event {
+	struct event_header h;
+	__s32 result;
+	__u32 id;
+	__u32 type;
+	__u32 pad;
+	char name[16];
+};
+
+struct signal_event {
+	struct event_header h;
+	__s32 code;
+	__u32 sender; /* pid, where one process has sent it */
+	__u32 sender_uid;
+	__u32 signal;
+};
+
+/* The victim is what the child of a fork_event is. */
+
 /* Texts of a call, in the order in which they follow its record. */
 enum call_text { CALL_PATH, CALL_ARGS, CALL_ENV, CALL_IN, CALL_OUT, CALL_TEXTS };
 #define ENV_LEN 4096
@@ -197,6 +234,18 @@ static __always_inline void event_begin(struct event_header *h, enum point point
 	h->cpu = bpf_get_smp_processor_id();
 	h->point = point;
 	h->flags = 0;
+}
+
+/* Counts an event that is lost before there is a record of it. */
+static __always_inline void event_lose(enum point point)
+{
+	__u32 key = point;
+	struct ledger_row *l = bpf_map_lookup_elem(&ledger, &key);
+
+	if (!l)
+		return;
+	__sync_fetch_and_add(&l->attempted, 1);
+	__sync_fetch_and_add(&l->dropped, 1);
 }
 
 /* Reserves a record of a point that is on; NULL is already counted as dropped. */

@@ -171,7 +171,8 @@ struct percpu_counter {
 struct mm_struct {
 	struct percpu_counter rss_stat[4]; /* since 6.2 */
 	unsigned long arg_start, arg_end;  /* of the arguments, each with its NUL */
-	unsigned long env_start, env_end;  /* the same of the environment; execve's path follows it */
+	unsigned long env_start,
+		env_end; /* the same of the environment; execve's path follows it */
 };
 struct mm_rss_stat {
 	atomic_long_t count[4];
@@ -232,6 +233,35 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct nsproxy *nsproxy;
 	struct pid *thread_pid;
+};
+
+struct vm_area_struct {
+	struct file *vm_file; /* NULL for memory of no file */
+};
+
+struct bpf_prog_aux {
+	__u32 id;
+	char name[16];
+};
+
+enum bpf_prog_type {
+	BPF_PROG_TYPE_UNSPEC,
+};
+
+struct bpf_prog {
+	enum bpf_prog_type type;
+	struct bpf_prog_aux *aux;
+};
+
+struct kernel_siginfo {
+	int si_signo;
+	int si_code;
+	union {
+		struct {
+			pid_t _pid;
+			unsigned int _uid;
+		} _kill;
+	} _sifields;
 };
 
 struct linux_binprm {

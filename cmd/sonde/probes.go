@@ -236,6 +236,9 @@ func (p *probes) attachAll(ctx context.Context, steps *Steps) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := steps.Do("acts", func() (string, error) { return "", p.sessions.acts.Ready() }); err != nil {
+		p.note(bpf.ProbeStatus{Probe: "acts", Reason: err.Error()})
+	}
 	if wanted > 0 && failed == wanted {
 		return first
 	}

@@ -22,6 +22,7 @@ type sessions struct {
 	*stream.Manager
 	log     *slog.Logger
 	machine *sinkMachine // that sinks ask
+	acts    *bpf.Acts
 	// listed are the sessions of the configuration in force, by name, as JSON. Only
 	// follow touches it, which the configuration's store calls one at a time.
 	listed map[string]string
@@ -35,11 +36,12 @@ var picturePoints = []event.Point{
 }
 
 func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, mark func(*event.Event)) *sessions {
+	s := &sessions{log: log, machine: m, acts: bpf.NewActs(k), listed: map[string]string{}}
 	calls := bpf.NewCalls(k)
-	return &sessions{log: log, machine: m, listed: map[string]string{}, Manager: stream.NewManager(stream.ManagerOptions{
+	s.Manager = stream.NewManager(stream.ManagerOptions{
 		Open: m.open,
 		Enable: func(w stream.Wanted) error {
-			if err := calls.Want(w.Calls); err != nil {
+			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points)); err != nil {
 				return err
 			}
 			return k.SetPoints(append(w.Points, picturePoints...)...)
@@ -47,7 +49,8 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, mar
 		Mark:  mark,
 		Now:   m.model.clock.Now,
 		Pulse: v.sink,
-	})}
+	})
+	return s
 }
 
 // listedSessions reads the sessions that a configuration lists. It returns every fault.

@@ -21,14 +21,20 @@ const (
 	NetworkClose   // established connection or listening socket closed
 	NetworkListen  // socket entered LISTEN
 	Syscall        // one end of a system call; a CallPoint says which
+	ProcessMmap    // a file, or memory of none, became executable in an address space
+	SignalDeliver  // a signal reached its process
+	OOMKill        // a process was chosen to die for want of memory
+	ModuleLoad     // a kernel module was, or should have been, loaded
+	BPFLoad        // a BPF program was, or should have been, loaded
 
 	// Points is the number of points, the bound of the label "point".
-	Points = int(Syscall) + 1
+	Points = int(BPFLoad) + 1
 )
 
 var pointNames = [Points]string{
 	"canary", "process/exec", "process/fork", "process/exit",
 	"network/connect", "network/accept", "network/close", "network/listen", "syscall",
+	"process/mmap", "signal/deliver", "oom/kill", "module/load", "bpf/load",
 }
 
 // String returns the point's public name, as labels and JSON carry it.
@@ -84,11 +90,15 @@ type Event struct {
 	Rules   []*Rule // that it fits; shared, never written to
 	Process Process
 
-	Child Process // process/fork
+	Child Process // process/fork; oom/kill: the victim
 	Exec  Exec    // process/exec
 	Exit  Exit    // process/exit
 	Conn  Conn    // network/*
 	Call  Call    // syscall
+
+	File    File    // process/mmap, module/load
+	Program Program // bpf/load
+	Signal  Signal  // signal/deliver
 
 	// Texts says where in Data each text lies; see Text and Editor.
 	Texts [TextKinds]Span
@@ -124,6 +134,31 @@ type Exit struct {
 	Signal     uint8  // terminating signal, 0 for none
 	OOMKilled  bool   // ended as the victim of the OOM killer
 	LifetimeNS uint64 // from its last exec, else its fork
+}
+
+// File is a file that was mapped or loaded; TextPath is its path, as its process sees it.
+type File struct {
+	Result int64  // process/mmap: the address; module/load: 0, or an error number negated
+	Length uint64 // bytes
+	Prot   uint32 // process/mmap: PROT_*
+	Inode  uint64 // 0 for memory that is of no file
+	Links  uint32
+	Mode   uint16
+}
+
+// Program is a BPF program.
+type Program struct {
+	Result int32 // its descriptor, or an error number negated
+	ID     uint32
+	Type   uint32 // BPF_PROG_TYPE_*
+	Name   [CommLen]byte
+}
+
+// Signal is a signal that reached its process.
+type Signal struct {
+	Number            uint32
+	Code              int32  // SI_*; above 0 the kernel's own
+	Sender, SenderUID uint32 // where a process has sent it
 }
 
 // Family is the address family of a connection.

@@ -29,7 +29,7 @@ func (t *lines) call(ev *event.Event) {
 	if s := event.SchemaOf(ev.Call.Number); s != nil && ev.Fields&event.FieldRaw == 0 {
 		subsystem = "syscalls"
 	}
-	t.tracepoint(ev, subsystem, name, t.callArguments)
+	t.tracepoint(ev, subsystem, name, (*lines).callArguments)
 }
 
 func (t *lines) callArguments(ev *event.Event) {
@@ -73,7 +73,7 @@ func (t *lines) callField(ev *event.Event, f *event.CallField) {
 		t.wide("size_arg", arg(), f.Name)
 	case event.CallPath:
 		if !ev.Texts[event.TextPath].Unreadable {
-			t.text(ev.Text(event.TextPath), f.Name)
+			t.text(view(ev.Text(event.TextPath)), f.Name)
 		}
 	case event.CallStrings:
 		t.texts(ev.Text(event.TextArgs), f.Name)
@@ -125,9 +125,9 @@ func (t *lines) narrow(kind string, v int64, label string) {
 	t.label(label)
 }
 
-func (t *lines) text(text []byte, label string) {
+func (t *lines) text(text, label string) {
 	t.json.open('{')
-	t.json.quoted("string_arg", view(text))
+	t.json.quoted("string_arg", text)
 	t.label(label)
 }
 
@@ -135,7 +135,7 @@ func (t *lines) text(text []byte, label string) {
 func (t *lines) texts(all []byte, label string) {
 	for len(all) > 0 {
 		one, rest, _ := bytes.Cut(all, []byte{0})
-		t.text(one, label)
+		t.text(view(one), label)
 		all = rest
 	}
 }

@@ -47,6 +47,8 @@ func shown(a *tetragon.KprobeArgument) string {
 		v = x.SockaddrArg.Family + " " + x.SockaddrArg.Addr + " " + fmt.Sprint(x.SockaddrArg.Port)
 	case *tetragon.KprobeArgument_SockaddrunArg:
 		v = fmt.Sprintf("%s %q", x.SockaddrunArg.Family, x.SockaddrunArg.Path)
+	case *tetragon.KprobeArgument_FileArg:
+		v = fmt.Sprintf("%q", x.FileArg.Path)
 	case *tetragon.KprobeArgument_SyscallId:
 		return "call"
 	}

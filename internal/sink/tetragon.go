@@ -44,12 +44,13 @@ func (t *lines) line(ev *event.Event) {
 			j.uint("status", uint64(ev.Exit.Code))
 		}
 		j.time("time", t.wall(ev.TimeNS))
-	case event.ProcessFork:
-		t.tracepoint(ev, "sched", "sched_process_fork", t.forked)
 	case event.Syscall:
 		t.call(ev)
-	default:
+	case event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen:
 		t.connection(ev)
+	default:
+		a := &acts[ev.Point]
+		t.tracepoint(ev, a.subsystem, a.name, a.arguments)
 	}
 	j.close('}')
 	j.string("node_name", t.machine.Node())
@@ -366,7 +367,7 @@ func (t *lines) properties(ev *event.Event) {
 }
 
 // tracepoint begins and fills an event of Tetragon's kind of that name.
-func (t *lines) tracepoint(ev *event.Event, subsystem, name string, arguments func(*event.Event)) {
+func (t *lines) tracepoint(ev *event.Event, subsystem, name string, arguments func(*lines, *event.Event)) {
 	j := &t.json
 	j.object("process_tracepoint")
 	t.actor(ev, false)
@@ -374,7 +375,7 @@ func (t *lines) tracepoint(ev *event.Event, subsystem, name string, arguments fu
 	j.string("event", name)
 	j.key("args")
 	j.open('[')
-	arguments(ev)
+	arguments(t, ev)
 	j.close(']')
 	j.string("policy_name", policyName)
 	j.string("action", "KPROBE_ACTION_POST")
@@ -388,13 +389,6 @@ func (t *lines) point(ev *event.Event) string {
 	}
 	t.scratch = callPoint(ev).AppendTo(t.scratch[:0])
 	return view(t.scratch)
-}
-
-func (t *lines) forked(ev *event.Event) {
-	j := &t.json
-	j.open('{')
-	j.int("int_arg", int64(ev.Child.PID))
-	j.close('}')
 }
 
 const policyName = "sonde"

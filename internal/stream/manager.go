@@ -181,7 +181,7 @@ func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse 
 	}
 	next := append(slices.Clone(m.sessions), r)
 	if err := m.o.Enable(wantedBy(next)); err != nil {
-		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
+		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), m.o.Enable(wantedBy(m.sessions)), r.closeSinks())
 	}
 	for _, f := range r.feeds {
 		if pulse != nil {

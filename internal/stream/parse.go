@@ -113,6 +113,7 @@ type PointMeta struct {
 var aliases = map[string]event.Point{
 	"sentry/clone":              event.ProcessFork,
 	"sentry/execve":             event.ProcessExec,
+	"sentry/mmap":               event.ProcessMmap,
 	"sentry/task_exit":          event.ProcessExit,
 	"sentry/exit_notify_parent": event.ProcessExit,
 }
@@ -145,12 +146,12 @@ func optionalFields(p *Point) event.Fields {
 	return 0
 }
 
-// AllPoints are the points that tell what happens on the node, all with one filter. Of
-// single system calls they do not.
+// AllPoints are the points that tell what happens on the node, all with one filter, but
+// for those that happen all the time: system calls, executable mappings, signals.
 func AllPoints(f Filter) []Point {
 	var all []Point
 	for _, p := range event.AllPoints() {
-		if p != event.Canary && p != event.Syscall {
+		if !slices.Contains([]event.Point{event.Canary, event.Syscall, event.ProcessMmap, event.SignalDeliver}, p) {
 			all = append(all, Point{Name: p.String(), Point: p, Fields: event.AllFields, Filter: f})
 		}
 	}

@@ -104,9 +104,9 @@ const (
 // understood by.
 func classOf(p event.Point) int {
 	switch p {
-	case event.ProcessExec, event.ProcessFork, event.ProcessExit:
+	case event.ProcessExec, event.ProcessFork, event.ProcessExit, event.OOMKill:
 		return classVital
-	case event.Syscall:
+	case event.Syscall, event.ProcessMmap, event.SignalDeliver:
 		return classBulk
 	default:
 		return classUsual

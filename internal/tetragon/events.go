@@ -133,20 +133,22 @@ func (c *client) Close() error {
 	return nil
 }
 
-// kinds says which of the API's kinds of events each point becomes.
+// kinds says which of the API's kinds of events each point becomes. Points that occur all
+// the time are not for streams.
 var kinds = [event.Points]api.EventType{
 	event.ProcessExec: api.EventType_PROCESS_EXEC, event.ProcessExit: api.EventType_PROCESS_EXIT, event.ProcessFork: api.EventType_PROCESS_TRACEPOINT,
 	event.NetworkConnect: api.EventType_PROCESS_KPROBE, event.NetworkAccept: api.EventType_PROCESS_KPROBE,
 	event.NetworkClose: api.EventType_PROCESS_KPROBE, event.NetworkListen: api.EventType_PROCESS_KPROBE,
+	event.OOMKill: api.EventType_PROCESS_TRACEPOINT, event.ModuleLoad: api.EventType_PROCESS_TRACEPOINT, event.BPFLoad: api.EventType_PROCESS_TRACEPOINT,
 }
 
 // points are those whose events the client may want: of the kinds that it names, or
-// of all. A fork is only for who names its kind: Tetragon tells of none by itself.
+// of all. Tracepoints are only for who names their kind: Tetragon tells of none by itself.
 func (c *choice) points() []stream.Point {
 	var all []stream.Point
 	for _, p := range event.AllPoints() {
 		named := c.kinds != nil && slices.Contains(c.kinds, kinds[p])
-		if kinds[p] == api.EventType_UNDEF || !named && (c.kinds != nil || p == event.ProcessFork) {
+		if kinds[p] == api.EventType_UNDEF || !named && (c.kinds != nil || kinds[p] == api.EventType_PROCESS_TRACEPOINT) {
 			continue
 		}
 		all = append(all, stream.Point{Name: p.String(), Point: p, Fields: event.FieldCredentials | event.FieldCapabilities | event.FieldNamespaces})

@@ -24,6 +24,7 @@ type converter struct {
 	connect wire.Connect
 	accept  wire.Accept
 	listen  wire.Listen
+	mmap    wire.SentryMmap
 	calls   callMessages
 	address [unix.SizeofSockaddrInet6]byte
 }
@@ -63,6 +64,9 @@ func (v *converter) message(ev *event.Event) wire.Message {
 			SocketFamily: int32(binary.NativeEndian.Uint16(address)), SocketType: unix.SOCK_STREAM,
 		}
 		return &v.listen
+	case event.ProcessMmap:
+		v.mmap = wire.SentryMmap{Origin: v.origin(ev), MappedPath: ev.Text(event.TextPath), MappedIno: ev.File.Inode, MappedMode: uint32(ev.File.Mode)}
+		return &v.mmap
 	case event.Syscall:
 		return v.systemCall(ev)
 	}

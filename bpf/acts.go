@@ -1,0 +1,164 @@
+package bpf
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+//go:generate go tool bpf2go -cc clang-16 -target amd64,arm64 -cflags "-O2 -g -mcpu=v3 -Wall -Werror" acts acts.bpf.c -- -Iheaders
+
+// actsOf says by which programs each of the points that Acts serves is told.
+var actsOf = map[event.Point]struct {
+	tracepoint string // to attach to; "" for none
+	calls      []hookedCall
+}{
+	event.SignalDeliver: {tracepoint: "signal_deliver"},
+	event.OOMKill:       {tracepoint: "mark_victim"},
+	event.ProcessMmap:   {calls: []hookedCall{{unix.SYS_MMAP, "mmap_exit"}, {unix.SYS_MPROTECT, "mprotect_exit"}, {unix.SYS_PKEY_MPROTECT, "mprotect_exit"}}},
+	event.ModuleLoad:    {calls: []hookedCall{{unix.SYS_INIT_MODULE, "init_module_exit"}, {unix.SYS_FINIT_MODULE, "finit_module_exit"}}},
+	event.BPFLoad:       {calls: []hookedCall{{unix.SYS_BPF, "bpf_exit"}}},
+}
+
+// Acts tells of acts that few programs do: executable mappings, modules and BPF programs
+// that are loaded, signals, OOM kills. Its programs are in the kernel while one of them
+// is wanted. Its methods may be called concurrently.
+type Acts struct {
+	kernel *Kernel
+
+	mu      sync.Mutex
+	ready   bool
+	pending []event.Point // wanted before it was ready
+	obj     *object       // nil while nothing is wanted
+	on      map[event.Point]link.Link
+}
+
+// NewActs returns an Acts that wants nothing yet.
+func NewActs(k *Kernel) *Acts { return &Acts{kernel: k, on: map[event.Point]link.Link{}} }
+
+// Ready says that the syscalls probe is loaded, if it ever is: from now on Want acts
+// at once, and what was wanted before is seen to.
+func (a *Acts) Ready() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ready = true
+	return a.want(a.pending)
+}
+
+// Want makes the kernel able to send the events of those of the points that Acts
+// serves, and of no others that it serves. What is seen at the end of system calls needs
+// the syscalls probe, and fails with ErrNoHooks without.
+func (a *Acts) Want(points []event.Point) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.ready {
+		a.pending = slices.Clone(points)
+		return nil
+	}
+	return a.want(points)
+}
+
+// want is Want for who holds mu.
+func (a *Acts) want(points []event.Point) error {
+	for p := range actsOf {
+		if _, on := a.on[p]; on && !slices.Contains(points, p) {
+			if err := a.end(p); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range points {
+		_, ours := actsOf[p]
+		if _, on := a.on[p]; on || !ours {
+			continue
+		}
+		if err := a.begin(p); err != nil {
+			return fmt.Errorf("point %v: %w", p, err)
+		}
+	}
+	if len(a.on) == 0 && a.obj != nil {
+		a.kernel.unload(a.obj)
+		a.obj = nil
+	}
+	return nil
+}
+
+// begin attaches the programs of a point. The caller holds mu.
+func (a *Acts) begin(p event.Point) (err error) {
+	if a.obj == nil {
+		if a.obj, err = a.load(); err != nil {
+			return err
+		}
+	}
+	how := actsOf[p]
+	var l link.Link
+	if how.tracepoint != "" {
+		if l, err = a.obj.attachOne(how.tracepoint); err != nil {
+			return fmt.Errorf("attach %s as %s: %w", how.tracepoint, a.obj.kind, plainErrno(err))
+		}
+		a.obj.links = append(a.obj.links, l)
+	}
+	for _, c := range how.calls {
+		if err := a.kernel.hooks.set(c.nr, a.obj.coll.Programs[programFor(c.program, a.obj.kind)]); err != nil {
+			return err
+		}
+	}
+	a.on[p] = l
+	return nil
+}
+
+// end detaches them. The caller holds mu.
+func (a *Acts) end(p event.Point) error {
+	if l := a.on[p]; l != nil {
+		a.obj.links = slices.DeleteFunc(a.obj.links, func(other link.Link) bool { return other == l })
+		l.Close()
+	}
+	delete(a.on, p)
+	for _, c := range actsOf[p].calls {
+		if err := a.kernel.hooks.clear(c.nr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load loads the object, with nothing attached.
+func (a *Acts) load() (*object, error) {
+	spec, err := loadActs()
+	if err != nil {
+		return nil, fmt.Errorf("parse acts object: %w", err)
+	}
+	if err := setVictimIsTask(a.kernel, spec); err != nil {
+		return nil, err
+	}
+	b := blueprint{probe: "acts", spec: spec}
+	for p := range actsOf {
+		if tp := actsOf[p].tracepoint; tp != "" {
+			b.tracepoints = append(b.tracepoints, tp)
+		}
+		for _, c := range actsOf[p].calls {
+			b.tracepoints = append(b.tracepoints, c.program)
+		}
+	}
+	return a.kernel.load(b)
+}
+
+// setVictimIsTask tells a program of mark_victim whether it is handed a task or a pid.
+func setVictimIsTask(k *Kernel, spec *ebpf.CollectionSpec) error {
+	args, err := k.tracepointArgs("mark_victim")
+	if err != nil {
+		return err
+	}
+	_, isTask := args[0].Type.(*btf.Pointer)
+	if err := spec.Variables["victim_is_task"].Set(isTask); err != nil {
+		return fmt.Errorf("set victim_is_task: %w", err)
+	}
+	return nil
+}

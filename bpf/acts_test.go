@@ -1,0 +1,150 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+// actActs maps the file in its argument, makes memory executable, sends itself a
+// signal, and loads neither a module nor a BPF program.
+func actActs() error {
+	file, err := os.Open(os.Getenv("SONDE_TEST_ARG"))
+	if err != nil {
+		return err
+	}
+	if _, err := unix.Mmap(int(file.Fd()), 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE); err != nil {
+		return err
+	}
+	code, err := unix.Mmap(int(file.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
+	if err != nil {
+		return err
+	}
+	if err := unix.Mprotect(code, unix.PROT_READ); err != nil {
+		return err
+	}
+	if err := unix.Mprotect(code, unix.PROT_READ|unix.PROT_EXEC); err != nil {
+		return err
+	}
+	if _, err := unix.Mmap(-1, 0, 8192, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON); err != nil {
+		return err
+	}
+	if err := unix.FinitModule(int(file.Fd()), "", 0); err == nil {
+		return errors.New("a file of text was loaded as a module")
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_BPF, 5, 0, 8); errno == 0 {
+		return errors.New("nothing was loaded as a BPF program")
+	}
+	return unix.Kill(os.Getpid(), unix.SIGURG) // which the Go run time takes in
+}
+
+func newActs(t *testing.T, k *Kernel) *Acts {
+	t.Helper()
+	a := NewActs(k)
+	must(t, "be ready", a.Ready())
+	return a
+}
+
+func TestActsAreToldExactly(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		_, err := NewSyscalls(k, SyscallsOptions{})
+		must(t, "load syscalls", err)
+		library := filepath.Join(t.TempDir(), "library")
+		must(t, "write", os.WriteFile(library, make([]byte, 4096), 0o751))
+		var st unix.Stat_t
+		must(t, "stat", unix.Stat(library, &st))
+		runAct(t, "exit", "0") // what the Go runtime tries out at the first child is behind us
+		acts := newActs(t, k)
+		points := []event.Point{event.ProcessMmap, event.ModuleLoad, event.BPFLoad, event.SignalDeliver}
+		all := recordEvents(t, k, func() {
+			must(t, "want acts", acts.Want(points))
+			must(t, "set points", k.SetPoints(points...))
+			if got := runAct(t, "acts", library).ExitStatus(); got != 0 {
+				t.Fatalf("the child ended with %d", got)
+			}
+			program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+				Name: "harmless", Type: ebpf.SocketFilter, License: "MIT", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+			})
+			must(t, "load program", err)
+			defer program.Close()
+			must(t, "want nothing", acts.Want(nil))
+		})
+		got := map[string]int{}
+		for i := range all {
+			ev := &all[i]
+			f, b, s := &ev.File, &ev.Program, &ev.Signal
+			ours := ev.Process.PID != k.Self().PID
+			switch {
+			case ev.Point == event.ProcessMmap && ours:
+				if f.Inode == st.Ino && (uint32(f.Mode) != st.Mode || f.Links != 1 || f.Result%4096 != 0) {
+					t.Errorf("mapped file: %+v, mode %o", f, st.Mode)
+				}
+				got[fmt.Sprintf("mmap %s %d %d %d", ev.Text(event.TextPath), f.Length, f.Prot, f.Inode)]++
+			case ev.Point == event.ModuleLoad:
+				got[fmt.Sprintf("module %s %v", ev.Text(event.TextPath), f.Result < 0)]++
+			case ev.Point == event.BPFLoad && ours:
+				got[fmt.Sprintf("bpf %v %d", b.Result < 0, b.ID)]++
+			case ev.Point == event.BPFLoad && string(b.Name[:8]) == "harmless":
+				got[fmt.Sprintf("bpf %v %v type %d", b.Result >= 0, b.ID > 0, b.Type)]++
+			case ev.Point == event.SignalDeliver && ours && s.Sender == ev.Process.PID:
+				got[fmt.Sprintf("signal %d %d uid %d", s.Number, s.Code, s.SenderUID)]++
+			}
+		}
+		for want, n := range map[string]int{
+			fmt.Sprintf("mmap %s 4096 5 %d", library, st.Ino): 2, // mmap and mprotect
+			"mmap  8192 5 0":              1,
+			"module " + library + " true": 1,
+			"bpf true 0":                  1,
+			"bpf true true type 1":        1,
+			fmt.Sprintf("signal %d 0 uid %d", unix.SIGURG, os.Getuid()): 1,
+		} {
+			if got[want] != n {
+				t.Errorf("%s: told %d times, not %d", want, got[want], n)
+			}
+		}
+		if t.Failed() {
+			t.Log(got)
+		}
+	})
+}
+
+func TestOOMKillIsTold(t *testing.T) {
+	procs := smallCgroup(t)
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	acts := newActs(t, k)
+	var pid uint32
+	all := recordEvents(t, k, func() {
+		must(t, "want acts", acts.Want([]event.Point{event.OOMKill}))
+		must(t, "set points", k.SetPoints(event.OOMKill))
+		pid = starve(t, "eat", procs)
+		must(t, "want nothing", acts.Want(nil))
+	})
+	told := 0
+	for i := range all {
+		if all[i].Child.PID == pid {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("the victim %d was told of %d times", pid, told)
+	}
+}
+
+// What is seen at the end of calls needs the probe that sees them, and says so.
+func TestActsNeedHooks(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	acts := newActs(t, k)
+	if err := acts.Want([]event.Point{event.BPFLoad}); !errors.Is(err, ErrNoHooks) {
+		t.Errorf("error %v", err)
+	}
+	must(t, "want signals", acts.Want([]event.Point{event.SignalDeliver}))
+	must(t, "want nothing", acts.Want(nil))
+}
