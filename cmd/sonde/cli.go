@@ -46,6 +46,7 @@ func newCLI(stdout io.Writer) *cli {
 	c.addProfile()
 	c.addEvents()
 	c.addTrace()
+	c.addBundle()
 	c.addCleanup()
 	return c
 }

@@ -99,7 +99,8 @@ its address. All of them take ` + "`--json`" + `.
 	for _, f := range newAsking(c.app.Command("any", "")).table {
 		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.name, f.env(), strings.Join(f.preset, " "), f.help)
 	}
-	b.WriteString("\n`sonde actors` takes `--container` too. The flags of `sonde profile` are in its help.\n")
+	b.WriteString("\n`sonde actors` takes `--container` too. The flags of `sonde profile` are in its help. `support-bundle` and `cleanup` ask nobody who does\n" +
+		"not run; `support-bundle` takes the flags of `run` instead of these.\n")
 	return b.String()
 }
 
