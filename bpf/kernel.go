@@ -66,8 +66,8 @@ type Kernel struct {
 	settings *ebpf.Memory
 	peak     *ebpf.Memory
 	points   atomic.Uint64
-	muting   sync.Mutex // held while the points of the kernel are changed
-	muted    bool
+	choosing sync.Mutex // held while the points of the kernel are changed
+	refused  uint64     // points that are kept off
 	// preemptible says that this kernel runs tracepoints preemptible, as 7.2 does:
 	// its recursion guard then also skips programs of other tasks.
 	preemptible bool
@@ -196,31 +196,30 @@ func (k *Kernel) Self() Task { return k.self }
 // SetPoints switches event points on; all others are off. It takes effect at
 // once and costs a point that is off one bit test.
 func (k *Kernel) SetPoints(points ...event.Point) error {
-	var mask uint64
+	k.choosing.Lock()
+	defer k.choosing.Unlock()
+	k.points.Store(maskOf(points))
+	return k.setPoints()
+}
+
+// Allow keeps all points off but those given and the canary, whichever are chosen
+// meanwhile. Before its first call all are allowed.
+func (k *Kernel) Allow(points ...event.Point) error {
+	k.choosing.Lock()
+	defer k.choosing.Unlock()
+	k.refused = ^maskOf(points)
+	return k.setPoints()
+}
+
+func maskOf(points []event.Point) (mask uint64) {
 	for _, p := range points {
 		mask |= 1 << p
 	}
-	k.muting.Lock()
-	defer k.muting.Unlock()
-	k.points.Store(mask)
-	return k.setPoints()
-}
-
-// Mute switches all points off but the canary, and on again, whichever are chosen
-// meanwhile.
-func (k *Kernel) Mute(on bool) error {
-	k.muting.Lock()
-	defer k.muting.Unlock()
-	k.muted = on
-	return k.setPoints()
+	return mask
 }
 
 func (k *Kernel) setPoints() error {
-	mask := k.points.Load()
-	if k.muted {
-		mask &= 1 << event.Canary
-	}
-	return k.set(settingPoints, mask)
+	return k.set(settingPoints, k.points.Load()&^(k.refused&^(1<<event.Canary)))
 }
 
 // Words of struct settings (headers/event.bpf.h).

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 	"github.com/sonde-ebpf/sonde/internal/shed"
@@ -56,6 +57,13 @@ func (p *probes) makeGovernor() {
 	})
 	p.governor.Register(shed.Trim, "what has ended", p.model.store.ForgetAtOnce)
 	p.governor.Register(shed.Reduce, "arguments of processes", p.model.shedArguments)
+	p.governor.Register(shed.Reduce, "events that only sessions want", func(on bool) {
+		if on {
+			p.allow(picturePoints...)
+			return
+		}
+		p.allow(event.AllPoints()...)
+	})
 	p.governor.Register(shed.Counters, "heap dump", func(on bool) {
 		if !on {
 			return
@@ -68,13 +76,20 @@ func (p *probes) makeGovernor() {
 		}
 	})
 	p.governor.Register(shed.Counters, "events", func(on bool) {
-		if err := p.kernel.Mute(on); err != nil {
-			log.Warn("events not switched", "err", err)
+		if on {
+			p.allow()
+			return
 		}
-		if !on {
-			p.model.lookAgain()
-		}
+		p.allow(picturePoints...)
+		p.model.lookAgain()
 	})
+}
+
+// allow keeps all points of events off but some.
+func (p *probes) allow(points ...event.Point) {
+	if err := p.kernel.Allow(points...); err != nil {
+		p.opts.log.Warn("events not switched", "err", err)
+	}
 }
 
 // memoryState is the governor as introspection shows it.

@@ -101,7 +101,12 @@ func (a *agent) argumentsOf(t *testing.T) (args []string) {
 func TestShedding(t *testing.T) {
 	cgroup := testenv.MemoryCgroup(t, roomyLimit)
 	dir, pins := directories(t)
-	a := launchIn(t, cgroup, dir, pins, "--collector.workloads")
+	config := filepath.Join(t.TempDir(), "sonde.yaml")
+	session := fmt.Sprintf("sessions: [{name: calls, points: [{name: syscall/sysno/%d/enter}], sinks: [{name: 'null'}]}]", unix.SYS_SCHED_YIELD)
+	if err := os.WriteFile(config, []byte(session), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := launchIn(t, cgroup, dir, pins, "--collector.workloads", "--config.file="+config)
 	a.waitReady(t)
 	weight := act(t, "ballast", filepath.Join(cgroup, "cgroup.procs"))
 	in, err := weight.StdinPipe()
@@ -115,31 +120,28 @@ func TestShedding(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	detailed := func() bool { return a.families(t)["sonde_workload_execs_total"] != nil }
-	if args := a.argumentsOf(t); len(args) != 2 || !detailed() {
-		t.Errorf("with memory to spare: arguments %q, metrics by container %v", args, detailed())
+	details := func(want bool) {
+		t.Helper()
+		args, workloads := a.argumentsOf(t), a.families(t)["sonde_workload_execs_total"] != nil
+		if got := a.callEvents(t) > 0; len(args) == 2 != want || workloads != want || got != want {
+			t.Errorf("want details: %v; arguments %q, metrics by container %v, events of calls %v", want, args, workloads, got)
+		}
 	}
+	details(true)
 	a.followsMaps(t)
 
 	own := a.memory(t).Share
 	put(0.97 - own)
 	a.reach(t, 3)
-	if detailed() {
-		t.Error("level 3: there are metrics by container")
-	}
 	a.countsWithoutEvents(t)
 	a.dumped(t)
 
 	put(0.85 - own) // too much to leave level 2
 	a.reach(t, 2)
-	if args := a.argumentsOf(t); len(args) > 0 || detailed() { // known by its events, which are back
-		t.Errorf("level 2: arguments %q, metrics by container %v", args, detailed())
-	}
+	details(false)  // and the process whose arguments are asked for is known by its events, which are back
 	put(0.78 - own) // and here level 1
 	a.reach(t, 1)
-	if args := a.argumentsOf(t); len(args) != 2 || !detailed() {
-		t.Errorf("level 1: arguments %q, metrics by container %v", args, detailed())
-	}
+	details(true)
 	put(0.01)
 	a.reach(t, 0)
 	if got := fmt.Sprint(transitions(a.families(t))); got != "map[0:1 1:2 2:2 3:1]" {
@@ -151,6 +153,20 @@ func TestShedding(t *testing.T) {
 		}
 	}
 	a.notKilled(t)
+}
+
+// callEvents makes calls of which a session wants to know, and returns how many events
+// the sensor tried to make of them.
+func (a *agent) callEvents(t *testing.T) float64 {
+	t.Helper()
+	attempted := func() float64 { return sum(a.families(t), "sonde_events_attempted_total", "point=syscall") }
+	before := attempted()
+	for range 10 {
+		if _, _, errno := unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	return attempted() - before
 }
 
 // followsMaps takes a profile, whose maps are the sensor's memory too: the limit of the
