@@ -4,7 +4,8 @@
  * The rungs that the real probe is measured against: an empty pair of programs,
  * the floor of anything that times a system call with tracepoints, and the two
  * designs in common use, a hash keyed by thread id and task storage. Each rung
- * counts into the same per-CPU histogram, so only the pairing differs.
+ * counts into the same per-CPU histogram, so only the pairing differs. Processes
+ * and connections have a floor of their own.
  */
 #include "kernel.h"
 #include "hist.bpf.h"
@@ -63,6 +64,31 @@ int empty_enter(void *ctx)
 
 SEC("tp_btf/sys_exit")
 int empty_exit(void *ctx)
+{
+	return 0;
+}
+
+/* The floor of whatever follows processes and connections. */
+SEC("tp_btf/sched_process_fork")
+int empty_fork(void *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int empty_exec(void *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int empty_process_exit(void *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int empty_set_state(void *ctx)
 {
 	return 0;
 }

@@ -23,17 +23,21 @@ type ladderHist struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ladderMapHists         = "hists"
-	ladderMapStarts        = "starts"
-	ladderMapStorage       = "storage"
-	ladderProgEmptyEnter   = "empty_enter"
-	ladderProgEmptyExit    = "empty_exit"
-	ladderProgHashEnter    = "hash_enter"
-	ladderProgHashExit     = "hash_exit"
-	ladderProgSlotInt      = "slot_int"
-	ladderProgSlotNs       = "slot_ns"
-	ladderProgStorageEnter = "storage_enter"
-	ladderProgStorageExit  = "storage_exit"
+	ladderMapHists             = "hists"
+	ladderMapStarts            = "starts"
+	ladderMapStorage           = "storage"
+	ladderProgEmptyEnter       = "empty_enter"
+	ladderProgEmptyExec        = "empty_exec"
+	ladderProgEmptyExit        = "empty_exit"
+	ladderProgEmptyFork        = "empty_fork"
+	ladderProgEmptyProcessExit = "empty_process_exit"
+	ladderProgEmptySetState    = "empty_set_state"
+	ladderProgHashEnter        = "hash_enter"
+	ladderProgHashExit         = "hash_exit"
+	ladderProgSlotInt          = "slot_int"
+	ladderProgSlotNs           = "slot_ns"
+	ladderProgStorageEnter     = "storage_enter"
+	ladderProgStorageExit      = "storage_exit"
 )
 
 // loadLadder returns the embedded CollectionSpec for ladder.
@@ -78,14 +82,18 @@ type ladderSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ladderProgramSpecs struct {
-	EmptyEnter   *ebpf.ProgramSpec `ebpf:"empty_enter"`
-	EmptyExit    *ebpf.ProgramSpec `ebpf:"empty_exit"`
-	HashEnter    *ebpf.ProgramSpec `ebpf:"hash_enter"`
-	HashExit     *ebpf.ProgramSpec `ebpf:"hash_exit"`
-	SlotInt      *ebpf.ProgramSpec `ebpf:"slot_int"`
-	SlotNs       *ebpf.ProgramSpec `ebpf:"slot_ns"`
-	StorageEnter *ebpf.ProgramSpec `ebpf:"storage_enter"`
-	StorageExit  *ebpf.ProgramSpec `ebpf:"storage_exit"`
+	EmptyEnter       *ebpf.ProgramSpec `ebpf:"empty_enter"`
+	EmptyExec        *ebpf.ProgramSpec `ebpf:"empty_exec"`
+	EmptyExit        *ebpf.ProgramSpec `ebpf:"empty_exit"`
+	EmptyFork        *ebpf.ProgramSpec `ebpf:"empty_fork"`
+	EmptyProcessExit *ebpf.ProgramSpec `ebpf:"empty_process_exit"`
+	EmptySetState    *ebpf.ProgramSpec `ebpf:"empty_set_state"`
+	HashEnter        *ebpf.ProgramSpec `ebpf:"hash_enter"`
+	HashExit         *ebpf.ProgramSpec `ebpf:"hash_exit"`
+	SlotInt          *ebpf.ProgramSpec `ebpf:"slot_int"`
+	SlotNs           *ebpf.ProgramSpec `ebpf:"slot_ns"`
+	StorageEnter     *ebpf.ProgramSpec `ebpf:"storage_enter"`
+	StorageExit      *ebpf.ProgramSpec `ebpf:"storage_exit"`
 }
 
 // ladderMapSpecs contains maps before they are loaded into the kernel.
@@ -146,20 +154,28 @@ type ladderVariables struct {
 //
 // It can be passed to loadLadderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ladderPrograms struct {
-	EmptyEnter   *ebpf.Program `ebpf:"empty_enter"`
-	EmptyExit    *ebpf.Program `ebpf:"empty_exit"`
-	HashEnter    *ebpf.Program `ebpf:"hash_enter"`
-	HashExit     *ebpf.Program `ebpf:"hash_exit"`
-	SlotInt      *ebpf.Program `ebpf:"slot_int"`
-	SlotNs       *ebpf.Program `ebpf:"slot_ns"`
-	StorageEnter *ebpf.Program `ebpf:"storage_enter"`
-	StorageExit  *ebpf.Program `ebpf:"storage_exit"`
+	EmptyEnter       *ebpf.Program `ebpf:"empty_enter"`
+	EmptyExec        *ebpf.Program `ebpf:"empty_exec"`
+	EmptyExit        *ebpf.Program `ebpf:"empty_exit"`
+	EmptyFork        *ebpf.Program `ebpf:"empty_fork"`
+	EmptyProcessExit *ebpf.Program `ebpf:"empty_process_exit"`
+	EmptySetState    *ebpf.Program `ebpf:"empty_set_state"`
+	HashEnter        *ebpf.Program `ebpf:"hash_enter"`
+	HashExit         *ebpf.Program `ebpf:"hash_exit"`
+	SlotInt          *ebpf.Program `ebpf:"slot_int"`
+	SlotNs           *ebpf.Program `ebpf:"slot_ns"`
+	StorageEnter     *ebpf.Program `ebpf:"storage_enter"`
+	StorageExit      *ebpf.Program `ebpf:"storage_exit"`
 }
 
 func (p *ladderPrograms) Close() error {
 	return _LadderClose(
 		p.EmptyEnter,
+		p.EmptyExec,
 		p.EmptyExit,
+		p.EmptyFork,
+		p.EmptyProcessExit,
+		p.EmptySetState,
 		p.HashEnter,
 		p.HashExit,
 		p.SlotInt,
