@@ -59,10 +59,10 @@ unit() {
 
 # kernel: real programs in this kernel. One package at a time, never cached:
 # they count what the machine does.
-# The ladder measures, so it runs without the race detector.
+# What is in bench measures, so it runs without the race detector.
 kernel() {
 	go test -race -count 1 -timeout 10m "${root_exec[@]}" ./bpf
-	go test -count 1 -timeout 10m "${root_exec[@]}" ./bench
+	go test -count 1 -p 1 -timeout 10m "${root_exec[@]}" ./bench/...
 }
 
 # script: the command line.
