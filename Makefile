@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build image generate lint fmt test test-kernels soak bench docs clean
+.PHONY: help run build image generate lint fmt test test-kernels soak generated bench bench-compare bench-verdict bench-comment bench-trend bench-baseline docs clean
 
 # ENV settles caches and tools; see the file.
 ENV := source hack/env.sh
@@ -16,9 +16,10 @@ REVISION ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 
 ARGS ?=
+RESULTS ?= bin/bench/results.json
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: build ## build the sensor and run it as root on this machine (ARGS='--flag ...')
 	@hack/as-root.sh bin/sonde run $(ARGS)
@@ -43,14 +44,33 @@ fmt: ## lay out the Go and the C
 test: ## run every test this machine allows: lint, generated, unit, kernel, script, e2e, vm
 	@hack/test.sh
 
+generated: ## check that what is generated is what the source makes
+	@hack/test.sh generated
+
 test-kernels: ## run the eBPF tests on this kernel and on emulated Debian kernels
 	@hack/test.sh kernel vm
 
 soak: ## run the long tests (hours); the short form of each is in make test
 	@hack/test.sh soak
 
-bench: ## measure what the sensor costs here: the overhead ladder
-	@$(ENV) && hack/as-root.sh env PATH="$$PATH" go test -run '^$$' -bench . -count 5 -timeout 2h ./bench/...
+bench: ## measure what the sensor costs here, as benchstat reads it: ladder, event path, scrapes
+	@hack/bench.sh ladder
+
+bench-compare: ## judge what this checkout costs against the commit BASE (default: main)
+	@hack/bench.sh compare $(BASE)
+
+bench-verdict: ## judge RESULTS again, and write the comment with the trend
+	@hack/bench.sh verdict $(RESULTS)
+
+bench-comment: ## post the comment at the pull request of commit SHA in REPO, or update it
+	@hack/bench.sh comment $(REPO) $(SHA)
+
+bench-trend: ## take the trend of main from its branch
+	@hack/bench.sh fetch-trend
+
+bench-baseline: ## add RESULTS to the trend, and keep it in its branch
+	@hack/bench.sh baseline $(RESULTS)
+	@hack/bench.sh push-trend
 
 docs: ## write the generated reference pages (docs/metrics.md, docs/flags.md)
 	@hack/generate.sh docs
