@@ -229,6 +229,18 @@ var cases = []unitCase{
 		fault: []string{`sonde_session_queue_length{S, session="default", sink="remote"}  45+0x60`, `sonde_session_queue_capacity{S, session="default", sink="remote"}  100+0x60`},
 		near:  []string{`sonde_session_queue_length{S, session="default", sink="remote"}  39+0x60`, `sonde_session_queue_capacity{S, session="default", sink="remote"}  100+0x60`},
 	},
+	{
+		alert: "SondeRuleMatched", labels: labels{"rule": "crypto-miner", "rule_severity": "high"},
+		text:  "crypto-miner (high) matched 5 times on n:9743 within 5 minutes.",
+		fault: []string{`sonde_rule_matches_total{S, rule="crypto-miner", severity="high"}  0+1x60`},
+		near:  []string{`sonde_rule_matches_total{S, rule="crypto-miner", severity="high"}  3+0x60`, `sonde_rule_matches_total{S, rule="shell", severity="medium"}  0+1x60`},
+	},
+	{
+		alert: "SondeRuleFailing", labels: labels{"rule": "crypto-miner", "reason": "unreadable"},
+		text:  "crypto-miner could not decide 10 times on n:9743 within 10 minutes: unreadable.",
+		fault: []string{`sonde_rule_failures_total{S, rule="crypto-miner", reason="unreadable"}  0+1x60`},
+		near:  []string{`sonde_rule_failures_total{S, rule="crypto-miner", reason="unreadable"}  1+0x60`},
+	},
 
 	// The node.
 	{

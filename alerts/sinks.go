@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// sinks is about events on their way out.
+// sinks is about events on their way out, and what rules find in them.
 func sinks() []Alert {
 	return expanded([]Alert{
 		{
@@ -25,6 +25,20 @@ func sinks() []Alert {
 			Expr:        fmt.Sprintf(`sonde_session_queue_length{S} / (sonde_session_queue_capacity{S} > 0) > %v`, QueueFill),
 			Summary:     "The queue of a sink is filling.",
 			Description: "The queue of {{ $labels.session }}, {{ $labels.sink }} on {{ $labels.instance }} is {{ $value | humanizePercentage }} full.",
+		},
+		{
+			Name: "SondeRuleMatched", Severity: Critical, Dashboard: "sonde-security",
+			// The alert has a severity of its own, which would hide the rule's.
+			Expr: `label_replace(increase(sonde_rule_matches_total{S, severity=~"high|critical"}[5m]) > 0,` +
+				` "rule_severity", "$1", "severity", "(.*)")`,
+			Summary:     "A detection rule of high severity matches.",
+			Description: "{{ $labels.rule }} ({{ $labels.rule_severity }}) matched {{ $value | humanize }} times on {{ $labels.instance }} within 5 minutes.",
+		},
+		{
+			Name: "SondeRuleFailing", Severity: Warning, For: 10 * time.Minute, Dashboard: "sonde-security",
+			Expr:        `increase(sonde_rule_failures_total{S}[10m]) > 0`,
+			Summary:     "A detection rule cannot decide.",
+			Description: "{{ $labels.rule }} could not decide {{ $value | humanize }} times on {{ $labels.instance }} within 10 minutes: {{ $labels.reason }}.",
 		},
 	})
 }

@@ -39,6 +39,7 @@ type panel struct {
 	queries            []query
 	warn, bad          float64 // where it turns yellow and red; 0 for never
 	columns            []column
+	ascending          bool   // a table with the smallest at the top
 	link               string // uid of the dashboard that the column instance leads to
 }
 

@@ -87,8 +87,8 @@ func (p panel) heatmap(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Pa
 		Tooltip(heatmap.NewHeatmapTooltipBuilder().Mode(common.TooltipDisplayModeSingle)).ShowLegend()
 }
 
-// table shows a query per column, joined by the labels that they have in common, the
-// largest of the first column at the top.
+// table shows a query per column, joined by the labels that they have in common, sorted
+// by the first column.
 func (p panel) table(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Panel] {
 	hidden, names := map[string]bool{"Time": true}, map[string]string{}
 	b := begin(tablepanel.NewPanelBuilder(), p, id, at).Footer(common.NewTableFooterOptionsBuilder().Reducer([]string{"sum"}))
@@ -113,7 +113,7 @@ func (p panel) table(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Pane
 		b.OverrideByName(c.title, properties)
 	}
 	if p.columns[0].title != "" {
-		b.SortBy([]cog.Builder[common.TableSortByFieldState]{common.NewTableSortByFieldStateBuilder().DisplayName(p.columns[0].title).Desc(true)})
+		b.SortBy([]cog.Builder[common.TableSortByFieldState]{common.NewTableSortByFieldStateBuilder().DisplayName(p.columns[0].title).Desc(!p.ascending)})
 	}
 	if p.link != "" {
 		b.OverrideByName("instance", []dashboard.DynamicConfigValue{{Id: "links", Value: []map[string]string{{

@@ -12,6 +12,16 @@ func security() board {
 				{kind: series, title: "Delivered by session and sink", unit: "cps", width: 12, height: 8, description: "What each sink has handed over.",
 					queries: one(`sum by (session, sink) (rate(sonde_events_delivered_total{F}[R]))`, "{{session}} {{sink}}")},
 			}},
+			{title: "Detection rules", panels: []panel{
+				{kind: stacked, title: "Matches by severity", unit: "cps", width: 8, height: 8, description: "Events that fit a detection rule. high and critical: SondeRuleMatched. Without rules.files there is nothing to see.",
+					queries: one(`sum by (severity) (rate(sonde_rule_matches_total{F}[R]))`, "{{severity}}")},
+				{kind: table, title: "Matches by rule", width: 8, height: 8, description: "Matches within the range shown, by rule and severity.",
+					queries: one(`sum by (instance, rule, severity) (increase(sonde_rule_matches_total{F}[$__range]))`, "matches"), columns: []column{{title: "Matches", unit: "none", bad: 1}}},
+				{kind: table, title: "Newest matches", width: 8, height: 8, description: "How long ago each rule last matched, within the range shown.",
+					queries: one(`time() - max by (instance, rule, severity) (max_over_time((timestamp(increase(sonde_rule_matches_total{F}[1m]) > 0))[$__range:15s]))`, "matched"), columns: []column{{title: "Ago", unit: "s"}}, ascending: true},
+				{kind: series, title: "Rules that could not decide", unit: "cps", width: 24, height: 6, bad: 0.001, description: "Conditions without a value, and texts that could not be read. A line above 0: SondeRuleFailing.",
+					queries: one(`sum by (rule, reason) (rate(sonde_rule_failures_total{F}[R]))`, "{{rule}} {{reason}}")},
+			}},
 			{title: "Sinks", panels: []panel{
 				{kind: table, title: "Sinks by session", width: 12, height: 8, description: "Whether each sink hands events over, and how long ago it last did.",
 					queries: []query{
