@@ -18,17 +18,26 @@ var landingHTML string
 //go:embed landing.css
 var landingCSS string
 
+//go:embed landing.js
+var landingJS string
+
 // maxRefresh bounds the automatic refresh, in seconds.
 const maxRefresh = 3600
 
-// landingPage is one self-contained page: no script, nothing loaded from elsewhere.
+// landingPage is one self-contained page: nothing is loaded from elsewhere, and its
+// script asks for /metrics and nothing else.
 type landingPage struct {
 	template *template.Template
-	policy   string // Content-Security-Policy: its own style and nothing else
+	policy   string // Content-Security-Policy: its own style and script
+}
+
+// sourceHash is how a Content-Security-Policy names a text.
+func sourceHash(text string) string {
+	hash := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
 }
 
 func newLandingPage() *landingPage {
-	hash := sha256.Sum256([]byte(landingCSS))
 	return &landingPage{
 		template: template.Must(template.New("landing").Funcs(template.FuncMap{
 			"bytes":   formatBytes,
@@ -36,8 +45,8 @@ func newLandingPage() *landingPage {
 			"since":   formatSince,
 			"share":   share,
 		}).Parse(landingHTML)),
-		policy: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-			base64.StdEncoding.EncodeToString(hash[:])),
+		policy: fmt.Sprintf("default-src 'none'; style-src %s; script-src %s; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+			sourceHash(landingCSS), sourceHash(landingJS)),
 	}
 }
 
@@ -45,6 +54,7 @@ func newLandingPage() *landingPage {
 type landingData struct {
 	Status
 	CSS        template.CSS
+	JS         template.JS
 	Now        time.Time
 	Refresh    int // seconds, 0 for none
 	Verdict    string
@@ -55,7 +65,7 @@ type landingData struct {
 }
 
 func (e *Exporter) serveLanding(w http.ResponseWriter, r *http.Request) {
-	d := landingData{CSS: template.CSS(landingCSS), Collectors: e.Summaries()} // our own file
+	d := landingData{CSS: template.CSS(landingCSS), JS: template.JS(landingJS), Collectors: e.Summaries()} // our own files
 	if e.opts.Status != nil {
 		d.Status = e.opts.Status()
 	}

@@ -37,6 +37,11 @@ func TestLandingPage(t *testing.T) {
 	get(t, e, "/metrics")
 	w := get(t, e, "/")
 	page := w.Body.String()
+	own := "<script>" + landingJS + "</script>"
+	if strings.Count(page, own) != 1 {
+		t.Error("the page does not have its script")
+	}
+	page = strings.Replace(page, own, "", 1)
 	for _, want := range []string{
 		"Degraded", "1.2.3", "6.18.0", "1h 30m ago", // what and how
 		"syscalls", "tp_btf", "not attached", "operation not permitted", // probes
@@ -58,7 +63,8 @@ func TestLandingPage(t *testing.T) {
 	if m := regexp.MustCompile(`(?i)(src|href)="(https?:)?//[^"]*"`).FindAllString(page, -1); len(m) != 1 {
 		t.Errorf("the page refers to %q, want the one given link only", m)
 	}
-	if p := w.Header().Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'; style-src 'sha256-") {
+	if p := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(p, "default-src 'none'; style-src 'sha256-") ||
+		!strings.Contains(p, "script-src "+sourceHash(landingJS)+";") || strings.Contains(p, "unsafe") {
 		t.Errorf("content security policy %q", p)
 	}
 	for query, want := range map[string]string{"10": "10", "99999": "3600"} {

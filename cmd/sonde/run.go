@@ -406,5 +406,8 @@ func (a *agent) status() exporter.Status {
 	if p := a.probes.Load(); p != nil {
 		p.FillStatus(&s)
 	}
+	if a.settings.dashboardsURL != "" {
+		s.Links = append(s.Links, exporter.Link{Title: "Dashboards", URL: a.settings.dashboardsURL})
+	}
 	return s
 }

@@ -28,6 +28,7 @@ type settings struct {
 	listen           []string
 	systemdSocket    bool
 	webConfigFile    string
+	dashboardsURL    string
 	collectorTimeout time.Duration
 	maxRequests      int
 
@@ -89,6 +90,8 @@ func (s *settings) flags() []*setting {
 			help: "File that switches on TLS or authentication, in the format of Prometheus' exporter-toolkit."},
 		{name: "web.collector-timeout", preset: one("5s"), set: period(&s.collectorTimeout, 100*time.Millisecond, time.Minute),
 			help: "Longest time one collector may take for a scrape; a scrape that announces less gets less."},
+		{name: "web.dashboards-url", set: checked(&s.dashboardsURL, checkURL),
+			help: "Address of dashboards that show this sensor. The landing page links to it."},
 		{name: "web.max-requests", preset: one("16"), set: whole(&s.maxRequests, 1, 1024),
 			help: "Scrapes served at once; more are answered 503. Each may hold the exposition once, about 150 bytes a series."},
 		{name: "introspect.enable", toggle: true, preset: one("true"), set: toggled(&s.introspect),
