@@ -47,6 +47,7 @@ for capability in "$@"; do
 	browser)
 		have chromium || want chromium "the pages that show profiles draw themselves in a browser"
 		;;
+	units) have systemd-analyze || want systemd "it judges the unit" ;;
 	vm)
 		have qemu-system-x86_64 || want qemu-system-x86 "it boots the other kernels"
 		[ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 ||

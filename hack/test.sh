@@ -26,7 +26,7 @@ needs() {
 	lint) echo format ;;
 	generated) echo bpf ;;
 	unit | kernel | soak) echo race ;;
-	script) echo race queries ;;
+	script) echo race queries units ;;
 	e2e) echo compiler browser ;;
 	vm) echo vm ;;
 	esac
