@@ -88,8 +88,8 @@ static __always_inline __u32 take_path(struct draft *x, __u64 from)
 	long n = bpf_probe_read_user_str(x->text, PATH_LEN, (void *)from);
 	char more = 0;
 
-	if (n < 1 || n > PATH_LEN) {
-		x->e.text[CALL_PATH] = TEXT_UNREADABLE;
+	if (n < 1 || n > PATH_LEN) { /* 0 before 6.13: it is empty */
+		x->e.text[CALL_PATH] = n ? TEXT_UNREADABLE : 0;
 		return 0;
 	}
 	x->e.text[CALL_PATH] = n - 1;
@@ -108,6 +108,17 @@ struct strings {
 
 #define MAX_STRINGS 256
 
+/*
+ * 1 of 0, and 0 of what is more: before 6.13 the kernel says 0 of an empty string, without
+ * its NUL. Not as a branch, with which the verifier would count its way through the room.
+ */
+static __always_inline __u64 is_zero(__u64 n)
+{
+	n--;
+	asm volatile("%0 >>= 63" : "+r"(n));
+	return n;
+}
+
 static long take_string(__u32 i, struct strings *s)
 {
 	__u32 at = s->at;
@@ -125,10 +136,11 @@ static long take_string(__u32 i, struct strings *s)
 		return 1;
 	}
 	n = bpf_probe_read_user_str(s->x->text + at, ARGS_LEN, (void *)from);
-	if (n < 1) {
+	if (n < 0) {
 		s->mark = TEXT_UNREADABLE;
 		return 1;
 	}
+	n += is_zero(n);
 	if (n == ARGS_LEN)
 		s->mark = TEXT_TRUNCATED;
 	s->at = at + n;
