@@ -8,6 +8,8 @@ import (
 	"maps"
 	"math"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -18,6 +20,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/sonde-ebpf/sonde/bench/agent"
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
@@ -71,11 +74,16 @@ func probes(load ...func(*bpf.Kernel) error) func() (func(), error) {
 	}
 }
 
+// bare is nothing.
+var bare = rung{"bare", func() (func(), error) { return func() {}, nil }}
+
+// probe is the probe that follows an operation, alone.
+func probe(o operation) rung { return rung{"probe", probes(o.probe)} }
+
 // ladder is what an operation is measured with.
 func (o operation) ladder(coll *ebpf.Collection) []rung {
 	rungs := []rung{
-		{"bare", func() (func(), error) { return func() {}, nil }},
-		{"probe", probes(o.probe)},
+		bare, probe(o),
 		{"all", probes(syscallsProbe, processProbe, tcpProbe, udpProbe, dropsProbe)},
 		{"hash", programs(coll, "hash_exit", "hash_enter")},
 	}
@@ -83,6 +91,27 @@ func (o operation) ladder(coll *ebpf.Collection) []rung {
 		rungs = append(rungs, rung{"empty", programs(coll, o.empty...)})
 	}
 	return rungs
+}
+
+// sensor is a whole sensor, as it runs by default, in a process of its own.
+func sensor(tb testing.TB) rung {
+	binary := filepath.Join(tb.TempDir(), "sonde")
+	cmd := exec.Command("go", "build", "-o", binary, "../cmd/sonde")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("build sonde: %v\n%s", err, out)
+	}
+	return rung{"sensor", func() (func(), error) {
+		a, err := agent.Start(tb.Context(), []string{binary})
+		if err != nil {
+			return nil, err
+		}
+		return func() {
+			if err := a.Stop(); err != nil {
+				tb.Error(err)
+			}
+		}, nil
+	}}
 }
 
 // loadRungs loads the ladder object, until the test ends.
@@ -105,19 +134,27 @@ func loadRungs(tb testing.TB) *ebpf.Collection {
 // sample, the one that interrupts and neighbours disturbed least.
 const chunks = 10
 
-// nsPerCall times calls of op on this thread, by the time that the thread ran.
-func nsPerCall(tb testing.TB, calls int, op func()) float64 {
+// clock tells a time that passes: threadTime or wallTime.
+type clock func(testing.TB) time.Duration
+
+// nsPerCall times calls of op on this thread.
+func nsPerCall(tb testing.TB, time clock, calls int, op func()) float64 {
 	tb.Helper()
 	best := math.Inf(1)
 	for range chunks {
-		start := threadTime(tb)
+		start := time(tb)
 		for range calls / chunks {
 			op()
 		}
-		best = min(best, float64(threadTime(tb)-start)/float64(calls/chunks))
+		best = min(best, float64(time(tb)-start)/float64(calls/chunks))
 	}
 	return best
 }
+
+var began = time.Now()
+
+// wallTime is what a user waits, also while others use the processor.
+func wallTime(testing.TB) time.Duration { return time.Since(began) }
 
 // threadTime is for how long this thread has run, and the children that it has waited for.
 func threadTime(tb testing.TB) time.Duration {
@@ -134,7 +171,7 @@ func threadTime(tb testing.TB) time.Duration {
 }
 
 // climb runs all rungs interleaved and returns ns per operation by rung and round.
-func climb(tb testing.TB, rungs []rung, calls int, op func()) map[string][]float64 {
+func climb(tb testing.TB, time clock, rungs []rung, calls int, op func()) map[string][]float64 {
 	tb.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -145,8 +182,8 @@ func climb(tb testing.TB, rungs []rung, calls int, op func()) map[string][]float
 			if err != nil {
 				tb.Fatalf("%s: %v", r.name, err)
 			}
-			nsPerCall(tb, calls/10, op)
-			samples[r.name] = append(samples[r.name], nsPerCall(tb, calls, op))
+			nsPerCall(tb, time, calls/10, op)
+			samples[r.name] = append(samples[r.name], nsPerCall(tb, time, calls, op))
 			undo()
 		}
 	}
@@ -179,7 +216,7 @@ func TestSyscallLadder(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("SONDE_BENCH_CALLS")); err == nil {
 		calls = n
 	}
-	samples := climb(t, rungs, calls, o.prepare(t))
+	samples := climb(t, threadTime, rungs, calls, o.prepare(t))
 	floor := added(samples, "empty")
 	for _, r := range rungs {
 		a := added(samples, r.name)
@@ -193,43 +230,51 @@ func TestSyscallLadder(t *testing.T) {
 	}
 }
 
-// probeBars are what a probe alone may add to the operation that it follows, as a share
-// of it.
-var probeBars = map[string]float64{"exec": 0.02, "tcp": 0.08}
+// What a probe alone, and a whole sensor, may add to an operation, as a share of it.
+var (
+	probeBars  = map[string]float64{"exec": 0.02, "tcp": 0.08}
+	sensorBars = map[string]float64{"exec": 0.12, "tcp": 0.18}
+)
 
 // Where others use the machine too, twice that is allowed.
-func TestProbeLadder(t *testing.T) { probeLadder(t, 2) }
+func TestProbeLadder(t *testing.T) {
+	for name, bar := range probeBars {
+		t.Run(name, func(t *testing.T) { holdTo(t, 2*bar, threadTime, operations[name], probe(operations[name])) })
+	}
+}
 
-func TestSoakProbeLadder(t *testing.T) {
+// TestSoakLadder wants the machine for itself.
+func TestSoakLadder(t *testing.T) {
 	if os.Getenv("SONDE_SOAK") == "" {
 		t.Skip("wants the whole machine: make soak")
 	}
-	probeLadder(t, 1)
+	for name, bar := range probeBars {
+		t.Run("probe/"+name, func(t *testing.T) { holdTo(t, bar, threadTime, operations[name], probe(operations[name])) })
+	}
+	whole := sensor(t)
+	for name, bar := range sensorBars {
+		t.Run("sensor/"+name, func(t *testing.T) { holdTo(t, bar, wallTime, operations[name], whole) })
+	}
 }
 
-func probeLadder(t *testing.T, slack float64) {
-	coll := loadRungs(t)
-	for name, bar := range probeBars {
-		t.Run(name, func(t *testing.T) {
-			o := operations[name]
-			rungs := slices.DeleteFunc(o.ladder(coll), func(r rung) bool { return r.name != "bare" && r.name != "probe" })
-			samples := climb(t, rungs, o.calls, o.prepare(t))
-			bare, more := median(samples["bare"]), added(samples, "probe")
-			t.Logf("%.0f ns, the probe adds %.0f ns, %.1f %%", bare, more, 100*more/bare)
-			if more > slack*bar*bare {
-				t.Errorf("the probe adds %.1f %%, more than %.0f %%", 100*more/bare, 100*slack*bar)
-			}
-		})
+// holdTo measures an operation with and without a rung.
+func holdTo(t *testing.T, bar float64, time clock, o operation, with rung) {
+	testenv.Root(t)
+	samples := climb(t, time, []rung{bare, with}, o.calls, o.prepare(t))
+	without, more := median(samples[bare.name]), added(samples, with.name)
+	t.Logf("%.0f ns, the %s adds %.0f ns, %.1f %%", without, with.name, more, 100*more/without)
+	if more > bar*without {
+		t.Errorf("the %s adds %.1f %%, more than %.0f %%", with.name, 100*more/without, 100*bar)
 	}
 }
 
 // BenchmarkLadder is every rung under every operation, one value each. Whoever compares
 // runs it again and again, so that what the machine does meanwhile meets all rungs.
 func BenchmarkLadder(b *testing.B) {
-	coll := loadRungs(b)
+	coll, whole := loadRungs(b), sensor(b)
 	for _, name := range slices.Sorted(maps.Keys(operations)) {
 		o := operations[name]
-		for _, r := range o.ladder(coll) {
+		for _, r := range append(o.ladder(coll), whole) {
 			b.Run(name+"/"+r.name, func(b *testing.B) {
 				op := o.prepare(b)
 				undo, err := r.attach()

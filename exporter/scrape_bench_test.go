@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	vm "github.com/VictoriaMetrics/metrics"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -39,8 +40,8 @@ var (
 	benchTotal    = benchSet.Counter("bench_total", "Counter.", benchLabel...)
 	benchDuration = benchSet.Histogram("bench_duration_seconds", "Histogram.", benchGrid, benchLabel...)
 	benchNames    = func() (names []string) {
-		for i := range 10_000 {
-			names = append(names, fmt.Sprintf("call_%05d", i))
+		for i := range 100_000 {
+			names = append(names, fmt.Sprintf("call_%06d", i))
 		}
 		return names
 	}()
@@ -198,6 +199,32 @@ func TestScrapeCost(t *testing.T) {
 				t.Errorf("%s, %s: %d allocations, more than a quarter of client_golang's %d", name, format, ours.allocs, theirs.allocs)
 			}
 		}
+	}
+}
+
+// victoria serves the load's counters with VictoriaMetrics' library, which knows the text
+// format only, and keeps its counters itself.
+func (l load) victoria() http.Handler {
+	set := vm.NewSet()
+	for i := range l.counters {
+		set.NewCounter(fmt.Sprintf("sonde_bench_total{syscall=%q,outcome=\"success\"}", benchNames[i])).Set(uint64(i) * 1000)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { set.WritePrometheus(w) })
+}
+
+// BenchmarkScrapeSize serves counters as text, by their number, besides with
+// VictoriaMetrics' library. The metrics are those of BenchmarkScrape.
+func BenchmarkScrapeSize(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		l := load{counters: n}
+		handlers := l.handlers(b)
+		handlers["victoria"] = l.victoria()
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for impl, c := range compareHandlers(handlers, benchAccept["text"], "", max(b.N, 3)) {
+				b.ReportMetric(float64(c.time.Microseconds())/1000, impl+"-ms")
+				b.ReportMetric(float64(c.allocs), impl+"-allocs")
+			}
+		})
 	}
 }
 
