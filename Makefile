@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build image generate lint fmt test test-kernels soak generated bench bench-compare bench-verdict bench-comment bench-trend bench-baseline docs clean
+.PHONY: help run build image generate lint fmt test test-kernels soak generated bench bench-report bench-compare bench-verdict bench-comment bench-trend bench-baseline docs clean
 
 # ENV settles caches and tools; see the file.
 ENV := source hack/env.sh
@@ -55,6 +55,9 @@ soak: ## run the long tests (hours); the short form of each is in make test
 
 bench: ## measure what the sensor costs here, as benchstat reads it: ladder, event path, scrapes
 	@hack/bench.sh ladder
+
+bench-report: ## measure on a quiet machine, and write tables and plots to docs/performance.md
+	@hack/bench.sh report
 
 bench-compare: ## judge what this checkout costs against the commit BASE (default: main)
 	@hack/bench.sh compare $(BASE)

@@ -2,7 +2,8 @@
 # bench.sh ACT... measures what the sensor costs. The acts are make targets; the
 # workflows do nothing else.
 #
-#   ladder                 every Go benchmark, RUNS times in turns, for benchstat
+#   ladder [REGEXP]        Go benchmarks, all or some, RUNS times in turns, for benchstat
+#   report                 measures what docs/performance.md shows, and writes it there
 #   compare [BASE]         builds a commit and this checkout, runs both interleaved, judges
 #   verdict RESULTS        judges results again and writes the comment, with the trend
 #   baseline RESULTS       adds results to the trend
@@ -30,15 +31,15 @@ tool() { # tool ARGS... runs sonde-bench
 # ladder runs everything once and then once more, so that what disturbs the machine for a
 # while disturbs all alike: one value a run.
 ladder() {
-	local package name packages
-	packages=$(grep -rl --include=*_test.go '^func Benchmark' . | xargs -n1 dirname | sort -u)
+	local package name packages only=${1:-.}
+	packages=$(grep -rlE --include=*_test.go "^func Benchmark.*($only)" . | xargs -n1 dirname | sort -u)
 	for package in $packages; do
 		go test -c -o "$OUT/$(tr / _ <<<"${package#./}").test" "$package"
 	done
 	for _ in $(seq "${RUNS:-5}"); do
 		for package in $packages; do
 			name=$(realpath "$OUT")/$(tr / _ <<<"${package#./}").test
-			(cd "$package" && "$OLDPWD/hack/as-root.sh" "$name" -test.run '^$' -test.bench . -test.benchmem -test.benchtime "${BENCHTIME:-200ms}")
+			(cd "$package" && "$OLDPWD/hack/as-root.sh" "$name" -test.run '^$' -test.bench "$only" -test.benchmem -test.benchtime "${BENCHTIME:-200ms}")
 		done
 	done
 }
@@ -63,6 +64,20 @@ compare() {
 verdict() { tool compare "$1" --markdown "$COMMENT" --trend "$TREND"; }
 
 baseline() { tool trend "$1" "$TREND"; }
+
+# report takes rates that every machine with two cores holds.
+report() {
+	local load loads=()
+	for load in idle {processes@,churn@}{50,200,800} syscalls@{10000,100000} opens@{1000,10000} connections; do
+		loads+=(--workload "$load")
+	done
+	ladder 'Ladder|ScrapeSize' >"$OUT/ladder.txt"
+	build ./cmd/sonde "$OUT/head"
+	build ./bench/sonde-bench "$OUT/sonde-bench"
+	# shellcheck disable=SC2086 # FLAGS is a list
+	hack/as-root.sh "$OUT/sonde-bench" run "${loads[@]}" --runs 3 --duration 5s ${FLAGS:-} --build "head=$OUT/head" -o "$OUT/loads.json"
+	tool report "$OUT/ladder.txt" "$OUT/loads.json" docs/performance.md
+}
 
 branch=bench-baseline
 
@@ -96,7 +111,7 @@ comment() { # comment REPO SHA
 }
 
 case ${1:-} in
-ladder | compare | verdict | baseline | comment) "$@" ;;
+ladder | report | compare | verdict | baseline | comment) "$@" ;;
 fetch-trend) fetch_trend ;;
 push-trend) push_trend ;;
 *) die "bench.sh: no act '${1:-}': see the file" ;;

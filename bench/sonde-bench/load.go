@@ -8,6 +8,8 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 
@@ -15,12 +17,19 @@ import (
 	"github.com/sonde-ebpf/sonde/bench/load"
 )
 
-// scale returns the load of a name.
-func scale(name string) (load.Workload, error) {
+// scale returns the load of a name, or of a name, @, and a rate instead of its own.
+func scale(text string) (load.Workload, error) {
 	scales := load.Scales(runtime.NumCPU())
+	name, rate, own := strings.Cut(text, "@")
 	w, ok := scales[name]
 	if !ok {
 		return w, fmt.Errorf("no load %q; there are: %v", name, slices.Sorted(maps.Keys(scales)))
+	}
+	if own {
+		var err error
+		if w.Rate, err = strconv.ParseFloat(rate, 64); err != nil {
+			return w, fmt.Errorf("rate of load %q: %w", text, err)
+		}
 	}
 	return w, nil
 }
@@ -28,8 +37,7 @@ func scale(name string) (load.Workload, error) {
 // addLoad adds the verb that makes a load and says whether it kept up.
 func addLoad(app *kingpin.Application) (string, verb) {
 	cmd := app.Command("load", "Make a load for a while, or until a signal, and print what was done.")
-	name := cmd.Arg("name", "The load.").Required().Enum(slices.Sorted(maps.Keys(load.Scales(1)))...)
-	rate := cmd.Flag("rate", "Operations a second, instead of the load's own.").Float64()
+	name := cmd.Arg("name", fmt.Sprintf("The load, one of %v; with @ and a number, at that rate.", slices.Sorted(maps.Keys(load.Scales(1))))).Required().String()
 	hold := cmd.Flag("hold", "Connections to keep open, instead of the load's own.").Int()
 	seed := cmd.Flag("seed", "Decides when each operation comes, and what it is.").Default("1").Uint64()
 	duration := cmd.Flag("duration", "How long.").Default("1m").Duration()
@@ -39,9 +47,6 @@ func addLoad(app *kingpin.Application) (string, verb) {
 			return err
 		}
 		w.Seed = *seed
-		if *rate > 0 {
-			w.Rate = *rate
-		}
 		if *hold > 0 {
 			w.Hold = *hold
 		}

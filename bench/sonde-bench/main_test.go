@@ -73,13 +73,15 @@ func TestExitCodes(t *testing.T) {
 	}
 	expect(t, exitOK, "--help")
 	expect(t, exitUsage)
-	expect(t, exitUsage, "load", "nonsense")
+	expect(t, exitFailed, "load", "nonsense")
+	expect(t, exitFailed, "load", "opens@many")
+	expect(t, exitUsage, "load")
 	expect(t, exitFailed, "run", "--build", "nonsense")
 	expect(t, exitInput, "compare", empty)
 	expect(t, exitInput, "compare", filepath.Join(dir, "absent"))
 	expect(t, exitInput, "compare", recorded, "--head", "absent")
 	expect(t, exitInput, "trend", empty, filepath.Join(dir, "trend"))
-	if out := expect(t, exitOK, "load", "opens", "--rate", "100", "--duration", "200ms"); !strings.Contains(out, `"done":`) {
+	if out := expect(t, exitOK, "load", "opens@100", "--duration", "200ms"); !strings.Contains(out, `"done":`) {
 		t.Errorf("load says %q", out)
 	}
 }

@@ -44,7 +44,7 @@ type plan struct {
 func addRun(app *kingpin.Application) (string, verb) {
 	cmd := app.Command("run", "Run loads with each of the builds, interleaved, and write what that took as JSON.")
 	builds := cmd.Flag("build", "NAME=COMMAND of a sensor; NAME= is a machine without one. The command may have arguments of its own.").Required().Strings()
-	workloads := cmd.Flag("workload", "A load; with + between, several at once, of which the first is timed.").Default("processes+endpoints-brief").Strings()
+	workloads := cmd.Flag("workload", "A load, as of the verb load; with + between, several at once, of which the first is timed.").Default("processes+endpoints-brief").Strings()
 	runs := cmd.Flag("runs", "How often each build runs under each load.").Default("10").Int()
 	warmUp := cmd.Flag("warm-up", "How long the load runs before it counts.").Default("2s").Duration()
 	while := cmd.Flag("duration", "How long it counts.").Default("10s").Duration()

@@ -1,0 +1,86 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// rungs are those of the ladder, in the order of the tables.
+var rungs = []struct{ name, title string }{
+	{"bare", "nothing"},
+	{"empty", "empty programs"},
+	{"probe", "its own probe"},
+	{"all", "all probes"},
+	{"hash", "hash keyed by thread id"},
+	{"sensor", "the whole sensor"},
+}
+
+// operations writes what each rung adds to each operation.
+func (b Benchmarks) operations(w *strings.Builder) {
+	w.WriteString("\n### Operations\n\nTime of one operation, medians; what is added is relative to nothing, and to empty programs where there are any.\n\n")
+	w.WriteString("| operation | watched by | ns | added ns | share | times empty |\n|---|---|---|---|---|---|\n")
+	var names []string
+	for _, full := range b.below("Ladder") {
+		name, _, _ := strings.Cut(full, "/")
+		names = append(names, name)
+	}
+	for _, name := range slices.Compact(names) {
+		at := func(rung string) float64 { return b.center("Ladder/"+name+"/"+rung, "ns/op") }
+		bare, empty := at("bare"), at("empty")
+		for _, r := range rungs {
+			ns := at(r.name)
+			if ns == 0 {
+				continue
+			}
+			fmt.Fprintf(w, "| %s | %s | %.0f |", name, r.title, ns)
+			switch added := ns - bare; {
+			case r.name == "bare":
+				w.WriteString(" | | |\n")
+			case empty > bare:
+				fmt.Fprintf(w, " %.0f | %.1f %% | %.2f |\n", added, 100*added/bare, added/(empty-bare))
+			default:
+				fmt.Fprintf(w, " %.0f | %.1f %% | |\n", added, 100*added/bare)
+			}
+		}
+	}
+}
+
+// implementations are what serves scrapes, in the order of table and plot.
+var implementations = []struct{ name, title string }{
+	{"sonde", "Sonde"},
+	{"client_golang", "client_golang"},
+	{"victoria", "VictoriaMetrics/metrics"},
+}
+
+// sizes returns the numbers of series that were scraped, ascending.
+func (b Benchmarks) sizes() (sizes []int) {
+	for _, name := range b.below("ScrapeSize") {
+		if n, err := strconv.Atoi(name); err == nil {
+			sizes = append(sizes, n)
+		}
+	}
+	slices.Sort(sizes)
+	return sizes
+}
+
+func (b Benchmarks) scrape(size int, implementation, unit string) float64 {
+	return b.center(fmt.Sprintf("ScrapeSize/%d", size), implementation+"-"+unit)
+}
+
+// scrapes writes what a scrape of counters as text takes, by their number.
+func (b Benchmarks) scrapes(w *strings.Builder) {
+	w.WriteString("\n### Scrapes\n\nOne scrape of counters as text, medians.\n\n| series |")
+	for _, impl := range implementations {
+		fmt.Fprintf(w, " %s | allocations |", impl.title)
+	}
+	w.WriteString("\n|---|" + strings.Repeat("---|---|", len(implementations)) + "\n")
+	for _, n := range b.sizes() {
+		fmt.Fprintf(w, "| %d |", n)
+		for _, impl := range implementations {
+			fmt.Fprintf(w, " %.2f ms | %.0f |", b.scrape(n, impl.name, "ms"), b.scrape(n, impl.name, "allocs"))
+		}
+		w.WriteString("\n")
+	}
+}
