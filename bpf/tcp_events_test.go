@@ -118,6 +118,41 @@ func bootTimeOf(t *testing.T) uint64 {
 	return now
 }
 
+// Who connects and who is connected to is told right whatever the ports suggest.
+func TestTCPRolesAreNotThePorts(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		_, e := newTCPWithEvents(t, k)
+		privateNet(t)
+		const addr = "198.51.100.7"
+		ports := [][2]uint16{{80, 0}, {80, 50000}, {50001, 81}, {50002, 50003}, {82, 83}, {0, 84}} // server's and client's, 0 for the kernel's choice
+		made := map[[2]uint16]bool{}
+		for _, p := range ports {
+			fd := reusing(t, addr, p[0])
+			must(t, "listen", unix.Listen(fd, 1))
+			p[0] = portOf(t, fd)
+			client := reusing(t, addr, p[1])
+			must(t, "connect", unix.Connect(client, at(addr, p[0])))
+			server, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+			must(t, "accept", err)
+			made[[2]uint16{p[0], portOf(t, client)}] = true
+			closeAll(client, server, fd)
+		}
+		got := collect(t, k, e, func(ev *event.Event) bool {
+			return made[[2]uint16{ev.Conn.LocalPort, ev.Conn.RemotePort}] || made[[2]uint16{ev.Conn.RemotePort, ev.Conn.LocalPort}]
+		})
+		for _, point := range []event.Point{event.NetworkConnect, event.NetworkAccept} {
+			if len(got[point]) != len(ports) {
+				t.Errorf("%v: %d events, want %d", point, len(got[point]), len(ports))
+			}
+			for _, ev := range got[point] {
+				if inbound := made[[2]uint16{ev.Conn.LocalPort, ev.Conn.RemotePort}]; ev.Conn.Inbound != inbound || inbound != (point == event.NetworkAccept) {
+					t.Errorf("%v: %d to %d, inbound %v", point, ev.Conn.LocalPort, ev.Conn.RemotePort, ev.Conn.Inbound)
+				}
+			}
+		}
+	})
+}
+
 // A listener that nobody has bound is told of once it has its port; one that comes to
 // nothing is not told of at all.
 func TestTCPListenWithoutBind(t *testing.T) {

@@ -297,6 +297,22 @@ func TestContainerThatBecomesKnownLate(t *testing.T) {
 	}
 }
 
+// A listener that is killed and begun again at its port is one endpoint, of the new
+// process, whichever of the two events comes first.
+func TestListenerBegunAgain(t *testing.T) {
+	f := newFixture(t, nil)
+	first, second := owner(41, 7), owner(42, 7)
+	end := f.listen(first, "0.0.0.0:80")
+	end()
+	overlap := f.listen(second, "0.0.0.0:80")
+	f.listen(owner(43, 7), "0.0.0.0:80") // SO_REUSEPORT
+	overlap()
+	total, rows := f.Endpoints(Query{Detail: true})
+	if want := "[{aaaaaaaaaaaa true 6 0.0.0.0 80}]"; total != 1 || brief(rows) != want || rows[0].PID != 43 {
+		t.Errorf("%d rows: %s of %d, want %s of 43", total, brief(rows), rows[0].PID, want)
+	}
+}
+
 func TestEndpoints(t *testing.T) {
 	f := newFixture(t, nil)
 	p := owner(42, 7)
