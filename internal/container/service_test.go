@@ -309,6 +309,19 @@ func TestParseContainer(t *testing.T) {
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"Name":"/db","Config":{"Image":"busybox","Labels":{"io.kubernetes.pod.name":"db-0","json":"{\"a\":1}"}}}`))
 	f.Add(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "\x1a\x01a"))
+	for _, answer := range []proto.Message{
+		&cri.ContainerStatusResponse{Status: &cri.ContainerStatus{
+			Metadata: &cri.ContainerMetadata{Name: "nginx"}, Image: &cri.ImageSpec{Image: "nginx:1", UserSpecifiedImage: "nginx"},
+			Labels: map[string]string{"io.kubernetes.pod.name": "web-0", "io.kubernetes.container.name": "ngin\u00e4"},
+		}},
+		&cri.PodSandboxStatusResponse{Status: &cri.PodSandboxStatus{Metadata: &cri.PodSandboxMetadata{Namespace: "shop", Name: "web-0", Uid: "1"}}},
+	} {
+		data, err := proto.Marshal(answer)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) })
 		d := &docker{http: http.Client{Transport: handlerTransport{l}}}
@@ -319,7 +332,12 @@ func FuzzAnswers(f *testing.F) {
 		if proto.Unmarshal(data, &s) == nil {
 			kube = metaOfStatus(s.GetStatus())
 		}
-		for _, m := range []Meta{docker, native, kube} {
+		var p cri.PodSandboxStatusResponse
+		pod := Meta{}
+		if proto.Unmarshal(data, &p) == nil {
+			pod = metaOfSandbox(p.GetStatus())
+		}
+		for _, m := range []Meta{docker, native, kube, pod} {
 			for _, text := range []string{m.Name, m.Namespace, m.Pod, m.PodUID, m.Image} {
 				if len(text) > maxText || clean(text) != text {
 					t.Errorf("%q from %q", text, data)
