@@ -26,7 +26,8 @@ func start(t *testing.T, sockets map[string]string) *container.Containers {
 	t.Helper()
 	c, err := container.New(container.Options{
 		Runtimes:   config.Containers{Runtimes: sockets},
-		SweepEvery: 200 * time.Millisecond, CheckEvery: 200 * time.Millisecond, CallDeadline: time.Second,
+		SweepEvery: 200 * time.Millisecond, CheckEvery: 200 * time.Millisecond,
+		CallDeadline: 20 * time.Second, // real runtimes, on a machine that may be busy
 	})
 	if err != nil {
 		t.Fatal(err)
