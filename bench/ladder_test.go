@@ -157,10 +157,13 @@ var began = time.Now()
 func wallTime(testing.TB) time.Duration { return time.Since(began) }
 
 // threadTime is for how long this thread has run, and the children that it has waited for.
-func threadTime(tb testing.TB) time.Duration {
+func threadTime(tb testing.TB) time.Duration { return ranFor(tb, unix.CLOCK_THREAD_CPUTIME_ID) }
+
+// ranFor reads a clock of processor time.
+func ranFor(tb testing.TB, clock int32) time.Duration {
 	tb.Helper()
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+	if err := unix.ClockGettime(clock, &ts); err != nil {
 		tb.Fatal(err)
 	}
 	var children unix.Rusage
