@@ -73,7 +73,7 @@ func record(t *testing.T, k *Kernel, o StackOptions) (*StackProfile, *seenSpaces
 
 // eventually repeats a recording until it holds what it should: on a busy machine a
 // process may hardly run for half a second.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
