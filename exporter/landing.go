@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -60,12 +61,32 @@ type landingData struct {
 	Verdict    string
 	Level      string   // "ok", "warn" or "bad": the verdict's colour
 	Notes      []string // what stands behind the verdict
+	Plots      []plot
 	Collectors []Summary
 	Lost       uint64
 }
 
+// plot is a counter whose rate the page draws.
+type plot struct{ Title, Family, Collector string }
+
+// plotted are the plots of an agent that has all collectors.
+var plotted = []plot{
+	{"System calls", "sonde_syscalls_total", "syscalls"},
+	{"Programs started", "sonde_process_execs_total", "process"},
+	{"Connections opened", "sonde_connections_opened_total", "connections"},
+	{"Events lost", "sonde_events_dropped_total", "pipeline"},
+}
+
+// plots are those whose collector is on.
+func plots(collectors []Summary) []plot {
+	return slices.DeleteFunc(slices.Clone(plotted), func(p plot) bool {
+		return !slices.ContainsFunc(collectors, func(s Summary) bool { return s.Collector == p.Collector })
+	})
+}
+
 func (e *Exporter) serveLanding(w http.ResponseWriter, r *http.Request) {
 	d := landingData{CSS: template.CSS(landingCSS), JS: template.JS(landingJS), Collectors: e.Summaries()} // our own files
+	d.Plots = plots(d.Collectors)
 	if e.opts.Status != nil {
 		d.Status = e.opts.Status()
 	}

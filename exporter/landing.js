@@ -3,12 +3,12 @@
 const period = 2000, kept = 60;
 const plots = [...document.querySelectorAll("[data-rate]")].map(box => ({ box, before: undefined, rates: [] }));
 
-// total adds up the series of a counter, of those that say the given text.
-function total(exposition, family, matcher) {
+// total adds up the series of a counter.
+function total(exposition, family) {
   let sum;
   for (const line of exposition.split("\n")) {
     const name = line.slice(0, line.search(/[{ ]/));
-    if (name === family && line.includes(matcher)) sum = (sum ?? 0) + Number(line.slice(line.lastIndexOf(" ") + 1));
+    if (name === family) sum = (sum ?? 0) + Number(line.slice(line.lastIndexOf(" ") + 1));
   }
   return sum;
 }
@@ -23,10 +23,10 @@ function draw(plot) {
 
 async function look() {
   if (document.hidden) return;
-  const answer = await fetch("/metrics?" + document.getElementById("plots").dataset.collectors);
+  const answer = await fetch("/metrics?" + new URLSearchParams(plots.map(plot => ["collect[]", plot.box.dataset.collector])));
   const exposition = await answer.text(), at = performance.now();
   for (const plot of plots) {
-    const value = total(exposition, plot.box.dataset.rate, plot.box.dataset.matcher ?? "");
+    const value = total(exposition, plot.box.dataset.rate);
     if (value === undefined) continue;
     if (plot.before) plot.rates = [...plot.rates, Math.max(value - plot.before.value, 0) / (at - plot.before.at) * 1000].slice(-kept);
     plot.before = { value, at };
@@ -34,5 +34,7 @@ async function look() {
   }
 }
 
-look().catch(() => {});
-setInterval(() => look().catch(() => {}), period);
+if (plots.length > 0) {
+  look().catch(() => {});
+  setInterval(() => look().catch(() => {}), period);
+}
