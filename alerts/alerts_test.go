@@ -45,7 +45,7 @@ func byName(groups []alerts.Group) map[string][]alerts.Alert {
 
 var (
 	templated  = regexp.MustCompile(`\$labels\.(\w+)`)
-	recordName = regexp.MustCompile(`^(job|instance(_[a-z]+)*):sonde_[a-z_]+:[a-z]+(_[a-z]+)?(\d+[mhd])?$`)
+	recordName = regexp.MustCompile(`^(job|instance(_[a-z]+)*):sonde_[a-z_]+:[a-z]+(_[a-z]+)?(\d+[mhd])?(_quantile1h)?$`)
 	comparison = regexp.MustCompile(`[<>]|==|absent\(|unless`)
 )
 

@@ -14,6 +14,9 @@ func records() []Record {
 		{Name: "instance_stage:sonde_events_dropped:ratio_rate5m",
 			Expr: `instance_stage:sonde_events_dropped:rate5m / on (I) group_left () (instance:sonde_events_attempted:rate5m > 0)`},
 		{Name: "instance:sonde_connections_opened:rate5m", Expr: `sum by (I) (rate(sonde_connections_opened_total{S}[5m]))`},
+		{Name: "instance_direction_peer:sonde_connections:sum", Expr: `sum by (I, direction, peer) (sonde_connections{S, peer!="loopback"})`},
+		{Name: "instance_direction_peer:sonde_connections_opened:rate5m",
+			Expr: `sum by (I, direction, peer) (rate(sonde_connections_opened_total{S, peer!="loopback"}[5m]))`},
 		{Name: "instance_syscall:sonde_syscalls:rate5m", Expr: `sum by (I, syscall) (rate(sonde_syscalls_total{S}[5m]))`},
 		{Name: "instance:sonde_bpf_run:ratio_rate5m",
 			Expr: `sum by (I) (rate(sonde_bpf_program_run_seconds_total{S}[5m])) / (sum by (I) (rate(sonde_bpf_stats_enabled_seconds_total{S}[5m])) > 0)`},
@@ -40,9 +43,7 @@ func records() []Record {
 	}
 	all = append(all, quantile("sonde_syscall_duration_seconds", "syscall", "0.99", 5*time.Minute))
 	for _, q := range []string{"0.5", "0.9", "0.95", "0.99"} {
-		all = append(all,
-			hourly("sonde_connections", q, `sum by (I, direction, peer) (sonde_connections{S, peer!="loopback"})`),
-			hourly("sonde_connections_opened_rate", q, `sum by (I, direction, peer) (rate(sonde_connections_opened_total{S, peer!="loopback"}[1m]))`))
+		all = append(all, hourly("sonde_connections", "sum", q), hourly("sonde_connections_opened", "rate5m", q))
 	}
 	for i := range all {
 		all[i].Expr = expand(all[i].Expr)
@@ -66,12 +67,13 @@ func quantile(family, by, q string, window time.Duration) Record {
 	}
 }
 
-// hourly records a quantile over the last hour of what is looked at twice a minute, as
-// the summaries of StackRox Collector show it.
-func hourly(name, q, expr string) Record {
+// hourly records a quantile over the last hour of what is recorded, as the summaries of
+// StackRox Collector show it.
+func hourly(name, operation, q string) Record {
+	const level = "instance_direction_peer:"
 	return Record{
-		Name:   "instance_direction_peer:" + name + ":quantile1h",
-		Expr:   fmt.Sprintf("quantile_over_time(%s, %s[1h:30s])", q, expr),
+		Name:   level + name + ":" + operation + "_quantile1h",
+		Expr:   fmt.Sprintf("quantile_over_time(%s, %s%s:%s{S}[1h])", q, level, name, operation),
 		Labels: map[string]string{"quantile": q},
 	}
 }

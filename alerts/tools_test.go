@@ -47,7 +47,12 @@ func TestAlertsFire(t *testing.T) {
 			}
 		}
 	}
-	run(t, "promtool", "test", "rules", "rules_test.yml", "rules_long_test.yml")
+	for _, file := range []string{"rules_test.yml", "rules_long_test.yml"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			run(t, "promtool", "test", "rules", file)
+		})
+	}
 }
 
 // TestCasesNotice: no rule can be turned round without a case that fails.

@@ -16,7 +16,7 @@ func network() board {
 				{kind: series, title: "Failed attempts", unit: "cps", width: 12, height: 8, description: "By error: ECONNREFUSED nobody listens, ETIMEDOUT nobody answers, aborted given up.",
 					queries: one(`sum by (direction, errno) (rate(sonde_connections_failed_total{F}[R]))`, "{{direction}} {{errno}}")},
 				{kind: series, title: "Opened, 90 % of the last hour", unit: "cps", width: 12, height: 8, description: "What the rate of new connections stayed below for 90 % of the last hour; without loopback.",
-					queries: one(`sum by (direction, peer) (instance_direction_peer:sonde_connections_opened_rate:quantile1h{F, quantile="0.9"})`, "{{direction}} {{peer}}")},
+					queries: one(`sum by (direction, peer) (instance_direction_peer:sonde_connections_opened:rate5m_quantile1h{F, quantile="0.9"})`, "{{direction}} {{peer}}")},
 			}},
 			{title: "Bytes and quality", panels: []panel{
 				{kind: series, title: "Bytes", unit: "Bps", width: 8, height: 8, description: "TCP payload, without what was sent again.",
