@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build image generate lint fmt test test-kernels soak generated bench bench-report bench-compare bench-verdict bench-comment bench-trend bench-baseline docs clean
+.PHONY: help run demo build image generate lint fmt test test-kernels soak generated bench bench-report bench-compare bench-verdict bench-comment bench-trend bench-baseline docs clean
 
 # ENV settles caches and tools; see the file.
 ENV := source hack/env.sh
@@ -23,6 +23,9 @@ help: ## list the targets
 
 run: build ## build the sensor and run it as root on this machine (ARGS='--flag ...')
 	@hack/as-root.sh bin/sonde run $(ARGS)
+
+demo: build ## show this machine on the dashboards: sensor, Prometheus, workload and a page
+	@$(ENV) && hack/tool.sh prometheus >/dev/null && hack/as-root.sh env PATH="$$PATH" SONDE_CACHE="$$SONDE_CACHE" hack/demo.sh
 
 build: ## build bin/sonde: one static binary, eBPF objects inside
 	@$(ENV) && CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sonde ./cmd/sonde
