@@ -34,6 +34,11 @@ image: ## build the container image sonde:VERSION with podman, buildah or docker
 	@$(ENV) && CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sonde-amd64 ./cmd/sonde
 	@hack/image.sh '$(VERSION)' '$(REVISION)'
 
+.PHONY: packages
+packages: ## build deb and rpm for amd64 and arm64 into bin/packages
+	@$(ENV) && for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sonde-$$arch ./cmd/sonde; done
+	@hack/packages.sh '$(VERSION)'
+
 generate: ## compile the eBPF programs and make every other generated file anew
 	@hack/generate.sh
 

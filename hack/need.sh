@@ -39,6 +39,7 @@ for capability in "$@"; do
 	format)
 		have clang-format-16 || want clang-format-16 "it checks the layout of the C"
 		;;
+	shell) have busybox || want busybox-static "the scripts of the packages run with it" ;;
 	queries) have jq || want jq "logs are asked with it what operators ask them" ;;
 	compiler)
 		have gcc && echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 ||

@@ -27,7 +27,7 @@ needs() {
 	generated) echo bpf ;;
 	unit | kernel | soak) echo race ;;
 	script) echo race queries units ;;
-	e2e) echo compiler browser ;;
+	e2e) echo compiler browser shell ;;
 	vm) echo vm ;;
 	esac
 }
@@ -40,8 +40,8 @@ setup() {
 	for layer in "${layers[@]}"; do
 		case $layer in
 		lint) hack/tool.sh golangci-lint >/dev/null ;;
-		unit) hack/tool.sh promtool pint vmalert victoria-metrics prometheus-pushgateway >/dev/null ;;
-		e2e) hack/tool.sh prometheus >/dev/null ;;
+		unit) hack/tool.sh promtool pint vmalert victoria-metrics prometheus-pushgateway kube >/dev/null ;;
+		e2e) hack/tool.sh prometheus nfpm >/dev/null ;;
 		esac
 	done
 }

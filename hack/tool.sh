@@ -74,6 +74,14 @@ for name in "$@"; do
 		version=$(pinned internal/tools/lint $module)
 		build "$name" "$version" internal/tools/lint $module/cmd/golangci-lint -ldflags "-s -w"
 		;;
+	kube) # our own, around Helm's engine: its version is that of its source
+		version=$(cat internal/tools/kube/{go.mod,go.sum,main.go} | sha256sum | cut -c1-12)
+		build "$name" "$version" internal/tools/kube . -ldflags "-s -w"
+		;;
+	nfpm)
+		module=github.com/goreleaser/nfpm/v2
+		build "$name" "$(pinned internal/tools/nfpm $module)" internal/tools/nfpm $module/cmd/nfpm -ldflags "-s -w"
+		;;
 	pint)
 		module=github.com/cloudflare/pint
 		version=$(pinned internal/tools/pint $module)
