@@ -44,7 +44,7 @@ var layers = map[string]int{
 
 // harness is what only tests and measurements use. It may import and do what it
 // likes, and no other package may import it.
-var harness = []string{"bench", "internal/e2e", "internal/lawtest", "internal/promtest", "internal/testenv", "internal/vmtest"}
+var harness = []string{"bench", "internal/e2e", "internal/lawtest", "internal/promtest", "internal/testenv", "internal/tools", "internal/vmtest"}
 
 // imports names the packages (and what is below them) that only a few may import.
 var imports = []struct {
