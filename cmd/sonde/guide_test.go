@@ -1,0 +1,65 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestDocumentedCommands parses every command of the sensor that a page tells its
+// reader to type: verbs and flags exist, values are complete.
+func TestDocumentedCommands(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shell := false
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "```") {
+				shell = strings.TrimSpace(line) == "```sh"
+				continue
+			}
+			_, command, is := strings.Cut(" "+strings.TrimSpace(line), " sonde ") // kubectl's exec ends in a path
+			if _, inPod, has := strings.Cut(line, "/usr/bin/sonde "); has {
+				command, is = inPod, true
+			} else if !strings.HasPrefix(line, "sonde ") {
+				is = false
+			}
+			if !shell || !is {
+				continue
+			}
+			n++
+			if _, err := newCLI(io.Discard).app.Parse(strings.Fields(command)); err != nil {
+				t.Errorf("%s: sonde %s: %v", filepath.Base(page), strings.TrimSpace(command), err)
+			}
+		}
+	}
+	if n < 8 {
+		t.Errorf("only %d commands were found", n)
+	}
+}
+
+// TestTroubleshootCoversExitCodes: every code that a failure ends with has its row.
+func TestTroubleshootCoversExitCodes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/troubleshoot.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range exitCodes {
+		if e.code == exitOK || e.code == exitUnexpected || e.code == exitSignal {
+			continue
+		}
+		if !regexp.MustCompile(`(?m)^\| ` + e.text + ` \|`).Match(text) {
+			t.Errorf("exit code %s has no row", e.text)
+		}
+	}
+}
