@@ -118,7 +118,7 @@ func TestKubernetesTypes(t *testing.T) {
 	everything, refusal := render(t, `
 createNamespace: true
 hostNetwork: false
-networkPolicy: {enabled: true, from: [{namespaceSelector: {matchLabels: {name: monitoring}}}]}
+networkPolicy: {enabled: true, from: [{namespaceSelector: {matchLabels: {name: monitoring}}}], egress: [{ports: [{port: 443}]}]}
 runtimeStatistics: true
 config: {log: {level: debug}, collectors: {workloads: true}}
 args: [--no-collector.drops]

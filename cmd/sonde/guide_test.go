@@ -48,6 +48,41 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 }
 
+// TestDeployedCommands: what the unit and the DaemonSet start is a command line that
+// the sensor accepts.
+func TestDeployedCommands(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/systemd/sonde.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, command, _ := strings.Cut(string(unit), "\nExecStart=/usr/bin/sonde ")
+	command, _, _ = strings.Cut(command, "\n")
+	manifest, err := os.ReadFile("../../deploy/kubernetes/sonde.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(manifest), "\n          args:\n")
+	var args []string
+	for line := range strings.Lines(list) {
+		arg, is := strings.CutPrefix(strings.TrimSpace(line), "- ")
+		if !is {
+			break
+		}
+		args = append(args, arg)
+	}
+	for name, args := range map[string][]string{"unit": strings.Fields(command), "DaemonSet": args} {
+		c := newCLI(io.Discard)
+		verb, err := c.app.Parse(args)
+		if err != nil || verb != "run" {
+			t.Errorf("%s: %q: verb %q, %v", name, args, verb, err)
+			continue
+		}
+		if _, err := c.run.load(); err != nil {
+			t.Errorf("%s: %q: %v", name, args, err)
+		}
+	}
+}
+
 // TestTroubleshootCoversExitCodes: every code that a failure ends with has its row.
 func TestTroubleshootCoversExitCodes(t *testing.T) {
 	text, err := os.ReadFile("../../docs/troubleshoot.md")
