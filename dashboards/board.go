@@ -82,3 +82,24 @@ func quantiles(record, more, legend string) []query {
 func all() []board {
 	return []board{overview(), node(), syscalls(), network(), pipeline(), security(), sensor()}
 }
+
+// Query is one query of a panel, with Grafana's variables in it.
+type Query struct {
+	Dashboard, Panel, Expr string
+	Heatmap                bool
+}
+
+// Queries returns every query of every dashboard.
+func Queries() []Query {
+	var queries []Query
+	for _, b := range all() {
+		for _, r := range b.rows {
+			for _, p := range r.panels {
+				for _, q := range p.queries {
+					queries = append(queries, Query{b.title, p.title, expand(q.expr), p.kind == heat})
+				}
+			}
+		}
+	}
+	return queries
+}

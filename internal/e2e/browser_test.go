@@ -82,3 +82,12 @@ func TestProfilesInABrowser(t *testing.T) {
 		}
 	}
 }
+
+// The landing page draws the rates of a real sensor, all of them.
+func TestLandingPageDraws(t *testing.T) {
+	a := startAgent(t)
+	dom := browse(t, "http://"+a.address+"/")
+	if n := strings.Count(dom, `<polyline points="`); n != 4 {
+		t.Errorf("%d plots, want 4:\n%.20000s", n, dom)
+	}
+}

@@ -27,17 +27,24 @@ type prometheus struct {
 // startPrometheus runs Prometheus against the agent, with or without native histograms.
 func startPrometheus(t *testing.T, a *agent, native bool) *prometheus {
 	t.Helper()
+	p := runPrometheus(t, fmt.Sprintf(`global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
+scrape_configs:
+  - job_name: sonde
+    scrape_native_histograms: %v
+    static_configs: [{targets: [%q]}]
+`, native, a.address))
+	p.waitFor(t, "the first scrape", func() bool { v, ok := p.query(t, `up{job="sonde"}`); return ok && v == 1 })
+	return p
+}
+
+// runPrometheus runs Prometheus with a configuration.
+func runPrometheus(t *testing.T, config string) *prometheus {
+	t.Helper()
 	out, err := exec.Command("../../hack/tool.sh", "prometheus").Output()
 	if err != nil {
 		testenv.Skip(t, "needs Prometheus: "+err.Error())
 	}
 	dir := t.TempDir()
-	config := fmt.Sprintf(`global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
-scrape_configs:
-  - job_name: sonde
-    scrape_native_histograms: %v
-    static_configs: [{targets: [%q]}]
-`, native, a.address)
 	file := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -54,7 +61,6 @@ scrape_configs:
 		cmd.Process.Signal(os.Interrupt)
 		cmd.Wait()
 	})
-	p.waitFor(t, "the first scrape", func() bool { v, ok := p.query(t, `up{job="sonde"}`); return ok && v == 1 })
 	return p
 }
 
@@ -83,9 +89,30 @@ func (p *prometheus) waitFor(t *testing.T, what string, ok func() bool) {
 // query evaluates an expression that yields at most one sample, now.
 func (p *prometheus) query(t *testing.T, expr string) (float64, bool) {
 	t.Helper()
+	samples := p.samples(t, expr)
+	if len(samples) == 0 {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(samples[0].Value[1].(string), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v, true
+}
+
+// sample is one of an instant query: a number or a native histogram.
+type sample struct {
+	Metric    map[string]string
+	Value     [2]any
+	Histogram []any
+}
+
+// samples evaluates an expression now; none while Prometheus is not up yet.
+func (p *prometheus) samples(t *testing.T, expr string) []sample {
+	t.Helper()
 	res, err := http.Get(p.url + "/api/v1/query?query=" + url.QueryEscape(expr))
 	if err != nil {
-		return 0, false // not up yet
+		return nil
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
@@ -94,20 +121,13 @@ func (p *prometheus) query(t *testing.T, expr string) (float64, bool) {
 	}
 	var answer struct {
 		Status, Error string
-		Data          struct{ Result []struct{ Value [2]any } }
+		Data          struct{ Result []sample }
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return 0, false
+		return nil
 	}
 	if answer.Status != "success" {
 		t.Fatalf("query %s: %s", expr, answer.Error)
 	}
-	if len(answer.Data.Result) == 0 {
-		return 0, false
-	}
-	v, err := strconv.ParseFloat(answer.Data.Result[0].Value[1].(string), 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v, true
+	return answer.Data.Result
 }

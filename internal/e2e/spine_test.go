@@ -34,6 +34,7 @@ var acts = map[string]func() error{
 	"listen-anywhere":  listenAnywhere,
 	"exec-from-thread": execFromThread,
 	"wait":             wait,
+	"wordy":            wordy,
 }
 
 // wait lasts until its standard input is closed.
@@ -201,14 +202,19 @@ func nodeForks(t *testing.T) float64 {
 // waitUntil asks again until ok has no objection.
 func waitUntil(t *testing.T, ok func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	waitFor(t, 30*time.Second, ok)
+}
+
+func waitFor(t *testing.T, patience time.Duration, ok func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
 	for {
 		err := ok()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 30 s: %v", err)
+			t.Fatalf("waited %v: %v", patience, err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
