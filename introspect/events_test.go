@@ -24,6 +24,8 @@ type fakeMachine struct{}
 func (fakeMachine) Boot() time.Time { return booted }
 func (fakeMachine) Node() string    { return "n1" }
 
+func (fakeMachine) Container(id string) sink.Container { return sink.Container{ID: id} }
+
 func (fakeMachine) Process(pid uint32, _ uint64) (sink.Process, bool) {
 	return sink.Process{PID: 101, Exe: "/usr/sbin/nginx", Container: sink.Container{ID: webID}}, pid == 101
 }

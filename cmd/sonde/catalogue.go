@@ -50,10 +50,10 @@ func (p *probes) AddCollectors(e *exporter.Exporter) error {
 
 func (p *probes) stateCollectors() collectors.Group {
 	if p.model.containers == nil {
-		return collectors.Group{collectors.NewState(p.model.store, nil, p.model.reporter)}
+		return collectors.Group{collectors.NewState(p.model.store, nil, p.model.teller)}
 	}
 	return collectors.Group{
-		collectors.NewState(p.model.store, p.model.containers, p.model.reporter),
+		collectors.NewState(p.model.store, p.model.containers, p.model.teller),
 		collectors.NewContainers(p.model.containers),
 	}
 }

@@ -100,7 +100,10 @@ func commandOf(p *api.Process) string { return strings.TrimSpace(nameOf(p) + " "
 
 // actOf says who did something, and to what.
 func actOf(p *api.Process, args []*api.KprobeArgument) string {
-	all := []string{nameOf(p)}
+	var all []string
+	if p.GetPid().GetValue() != 0 { // else it is about a container, or the node
+		all = append(all, nameOf(p))
+	}
 	for _, a := range args {
 		if text := argumentOf(a); text != "" {
 			all = append(all, text)

@@ -122,7 +122,7 @@ func (p *probes) pipelineState() introspect.Pipeline {
 			Table: t.Table, Entries: t.Entries, Max: t.Max, Evictions: t.Evictions, Drift: t.Drift,
 		})
 	}
-	r := p.model.reporter.Stats()
+	r := p.model.teller.Stats()
 	out.Reports = introspect.PipelineReports{Active: r.Active, Ended: r.Ended, Deferred: r.Deferred, Missed: r.Missed}
 	out.BlackBox, out.Memory = p.blackBoxState(), p.memoryState()
 	return out

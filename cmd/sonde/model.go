@@ -25,29 +25,24 @@ type model struct {
 	clock      *sharedClock
 	store      *state.Store
 	containers *container.Containers // nil where no cgroup can be seen
-	reporter   *state.Reporter
-	report     func(state.Change) // takes what is new about connections; for one goroutine
-	stale      chan struct{}      // the picture is to be compared with the kernel's at once
+	teller     *teller
+	stale      chan struct{} // the picture is to be compared with the kernel's at once
 
 	mu        sync.Mutex // guards what follows
 	arguments bool       // what the configuration says
 	shed      bool       // arguments are given up for want of memory
 }
 
-// reportEvery is how often changes of connections are reported; a change of how peers
-// are shown is reported at once.
-const reportEvery = 30 * time.Second
-
 // newModel makes an empty picture; the first survey fills it.
-func newModel(log *slog.Logger, s *settings, c *config.Config, limit uint64) (*model, error) {
+func newModel(log *slog.Logger, s *settings, c *config.Config, limit uint64, editor *event.Editor) (*model, error) {
 	m := &model{
 		log: log, clock: &sharedClock{}, stale: make(chan struct{}, 1), arguments: c.Runtime.Processes.Arguments,
-		report: func(state.Change) {}, // counted, and wanted by nobody else yet
 	}
+	m.teller = &teller{now: m.clock.Now, editor: editor, publish: func(*event.Event) {}, changed: make(chan struct{}, 1)}
 	var err error
 	m.containers, err = container.New(container.Options{
 		Proc: s.procFS, Rootfs: s.rootFS, CgroupRoot: s.cgroupFS, Runtimes: c.Containers, Max: c.Limits.Containers,
-		Log: log.With(logging.TargetKey, "container"),
+		Log: log.With(logging.TargetKey, "container"), Changed: m.teller.container,
 	})
 	if err != nil {
 		log.Warn("containers stay unknown", "err", err)
@@ -66,7 +61,7 @@ func newModel(log *slog.Logger, s *settings, c *config.Config, limit uint64) (*m
 	if m.store, err = state.New(o); err != nil {
 		return nil, err
 	}
-	m.reporter = state.NewReporter(m.store)
+	m.teller.store = m.store
 	return m, nil
 }
 
@@ -83,7 +78,7 @@ func (m *model) run(ctx context.Context, survey func(*state.Survey) (processes, 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.store.Run(ctx) })
 	g.Go(func() error {
-		m.reporter.Run(ctx, reportEvery, m.report)
+		m.teller.run(ctx)
 		return nil
 	})
 	if m.containers != nil {

@@ -135,7 +135,7 @@ func (p *probes) follow(r config.Runtime) error {
 }
 
 func (p *probes) makeModel() (detail string, err error) {
-	if p.model, err = newModel(p.opts.log.With(logging.TargetKey, "state"), p.opts.settings, p.opts.config, p.opts.limit); err != nil {
+	if p.model, err = newModel(p.opts.log.With(logging.TargetKey, "state"), p.opts.settings, p.opts.config, p.opts.limit, &p.editor); err != nil {
 		return "", err
 	}
 	return p.model.detail(), nil
@@ -168,6 +168,7 @@ func (p *probes) loadKernel() (string, error) {
 	}
 	p.rules = rules.NewEngine(ruleNode{p.model}, p.opts.machine.hostMounts())
 	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules.Mark)
+	p.model.teller.publish = p.sessions.Publish
 	if err := p.kernel.SetPoints(picturePoints...); err != nil {
 		return "", errors.Join(err, p.Close())
 	}

@@ -41,6 +41,7 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, mar
 	s.Manager = stream.NewManager(stream.ManagerOptions{
 		Open: m.open,
 		Enable: func(w stream.Wanted) error {
+			m.model.teller.want(slices.Contains(w.Points, event.NetworkReport))
 			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points)); err != nil {
 				return err
 			}

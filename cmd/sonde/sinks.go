@@ -68,13 +68,17 @@ func (m *sinkMachine) Process(pid uint32, startNS uint64) (sink.Process, bool) {
 	return sink.Process{
 		PID: d.PID, UID: d.UID, LoginUID: d.LoginUID, ExecNS: d.ExecNS,
 		Exe: d.Exe, Args: d.Args, Cwd: d.Cwd, Seeded: d.Seeded, Forked: d.Forked,
-		ParentPID: d.ParentPID, ParentStartNS: d.ParentStartNS, Container: m.container(d.Container),
+		ParentPID: d.ParentPID, ParentStartNS: d.ParentStartNS, Container: m.Container(d.Container),
 	}, true
 }
 
-func (m *sinkMachine) container(id string) sink.Container {
-	if id == "" || m.model.containers == nil {
+// Container implements sink.Machine.
+func (m *sinkMachine) Container(id string) sink.Container {
+	if id == "" {
 		return sink.Container{}
+	}
+	if m.model.containers == nil {
+		return sink.Container{ID: id}
 	}
 	meta, _ := m.model.containers.Lookup(container.ParseID(id))
 	return sink.Container{ID: id, Name: meta.Name, Image: meta.Image, Namespace: meta.Namespace, Pod: meta.Pod}

@@ -22,6 +22,8 @@ type onePod struct{}
 func (onePod) Boot() time.Time { return time.Unix(1_700_000_000, 0) }
 func (onePod) Node() string    { return "n1" }
 
+func (onePod) Container(id string) sink.Container { return sink.Container{ID: id} }
+
 func (onePod) Process(pid uint32, _ uint64) (sink.Process, bool) {
 	web := sink.Container{ID: strings.Repeat("a", 64), Pod: "web-0", Name: "nginx", Namespace: "shop"}
 	return sink.Process{PID: 30, Exe: "/usr/sbin/nginx", Args: "nginx\x00-g\x00evil\x1b[2J\x00", Cwd: "/", Container: web}, pid == 30

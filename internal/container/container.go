@@ -45,7 +45,7 @@ func New(o Options) (*Containers, error) {
 		services: c.services, believed: o.Believe, failed: c.checkSoon,
 		queue: make(chan ID, o.Max), observers: map[int]func(Meta, State){},
 	}
-	c.directory = newDirectory(o.Max, c.lookups.push)
+	c.directory = newDirectory(o.Max, c.lookups.push, o.Changed)
 	c.lookups.directory = c.directory
 	files := procfs.New(procfs.Options{Proc: o.Proc})
 	c.resolver = newResolver(files, view, o.Max*groupsPerContainer, o.Max*processesPerContainer,

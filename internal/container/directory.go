@@ -10,7 +10,9 @@ import (
 // goroutine; reading it never waits for a runtime.
 type directory struct {
 	max     int
-	notify  func(ID) // asks for a lookup; never waits, and is not called with the lock held
+	notify  func(ID)         // asks for a lookup; never waits, and is not called with the lock held
+	changed func(Meta, bool) // tells of beginnings and ends; not called with the lock held
+	begun   atomic.Bool      // what was there before is known: the rest is news
 	results [Runtimes][2]atomic.Uint64
 
 	mu      sync.RWMutex
@@ -23,13 +25,14 @@ type record struct {
 	ref      Ref
 	meta     Meta
 	state    State
+	told     bool // it is known to have begun
 	asking   bool // a lookup is queued, under way, or waiting for its next attempt
 	attempts int  // since the last answer
 	again    time.Time
 }
 
-func newDirectory(max int, notify func(ID)) *directory {
-	return &directory{max: max, notify: notify, entries: map[ID]*record{}}
+func newDirectory(max int, notify func(ID), changed func(Meta, bool)) *directory {
+	return &directory{max: max, notify: notify, changed: changed, entries: map[ID]*record{}}
 }
 
 // lookup returns what is known now, and counts whether that was a name.
@@ -68,8 +71,25 @@ func (d *directory) see(ref Ref, cgroup string, now time.Time) {
 	if alive {
 		return
 	}
-	if d.enter(ref, cgroup, now) {
+	ask := d.enter(ref, cgroup, now)
+	d.tellBegin(ref.ID)
+	if ask {
 		d.notify(ref.ID)
+	}
+}
+
+// tellBegin tells that a container has begun, once, when it is certain that it is one.
+func (d *directory) tellBegin(id ID) {
+	d.mu.Lock()
+	r, ok := d.entries[id]
+	news := ok && r.real() && !r.told && r.meta.Ended.IsZero()
+	var meta Meta
+	if news {
+		r.told, meta = true, r.meta
+	}
+	d.mu.Unlock()
+	if news && d.begun.Load() {
+		d.changed(meta, true)
 	}
 }
 
@@ -129,15 +149,23 @@ func (d *directory) evict() {
 // sweep marks the containers that are not in alive as ended, and forgets those
 // that ended before forget. In alive is every container that has a cgroup.
 func (d *directory) sweep(alive map[ID]bool, now, forget time.Time) {
+	var ended []Meta
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	for id, r := range d.entries {
 		switch {
 		case !r.meta.Ended.IsZero() && r.meta.Ended.Before(forget):
 			delete(d.entries, id)
 		case r.meta.Ended.IsZero() && !alive[id]:
 			r.meta.Ended = now
+			if r.told {
+				ended = append(ended, r.meta)
+			}
+			r.told = false
 		}
+	}
+	d.mu.Unlock()
+	for _, m := range ended {
+		d.changed(m, false)
 	}
 }
 

@@ -93,6 +93,9 @@ func (l *lookups) one(ctx context.Context, id ID) {
 	if state == Failed && l.failed != nil {
 		l.failed()
 	}
+	if state == Named {
+		l.directory.tellBegin(id)
+	}
 	if state != Pending {
 		l.tell(meta, state)
 	}

@@ -25,7 +25,7 @@ func newLookups(t *testing.T, max int, inspect http.HandlerFunc) *lookups {
 	t.Cleanup(s.close)
 	s.check(t.Context())
 	l := &lookups{services: []*service{s}, believed: time.Hour, queue: make(chan ID, max), observers: map[int]func(Meta, State){}}
-	l.directory = newDirectory(max, l.push)
+	l.directory = newDirectory(max, l.push, func(Meta, bool) {})
 	return l
 }
 
@@ -259,4 +259,44 @@ func TestUnknownRuntime(t *testing.T) {
 	if m.Runtime != Podman || m.Name != "web" || m.PodUID != "11111111-2222-3333-4444-555555555555" {
 		t.Errorf("%+v", m)
 	}
+}
+
+// TestBeginningsAndEnds: a container that was there before is no news, others are told
+// once each way; a guess is one when its runtime has confirmed it.
+func TestBeginningsAndEnds(t *testing.T) {
+	l := newLookups(t, 16, found)
+	var told []string
+	l.directory.changed = func(m Meta, began bool) { told = append(told, fmt.Sprint(m.ID == drawn(1), m.ID == drawn(2), began)) }
+	now := time.Now()
+	see := func(ref Ref) { l.directory.see(ref, "/a", now) }
+	sweep := func(alive ...ID) {
+		all := map[ID]bool{}
+		for _, id := range alive {
+			all[id] = true
+		}
+		l.directory.sweep(all, now, now.Add(-time.Hour))
+	}
+	expect := func(what string, want ...string) {
+		t.Helper()
+		if !slices.Equal(told, want) {
+			t.Errorf("%s: told %q, want %q", what, told, want)
+		}
+		told = nil
+	}
+	see(dockerRef(1))
+	l.directory.begun.Store(true)
+	see(dockerRef(1))
+	expect("there before")
+	guess := Ref{ID: drawn(2), Guess: true}
+	see(guess)
+	expect("a guess")
+	l.one(t.Context(), drawn(2))
+	l.one(t.Context(), drawn(2))
+	expect("confirmed", "false true true")
+	sweep(drawn(2))
+	sweep(drawn(2))
+	expect("ended", "true false false")
+	see(dockerRef(1))
+	see(dockerRef(1))
+	expect("back", "true false true")
 }

@@ -25,6 +25,10 @@ type Options struct {
 	Keep         time.Duration // what an ended container is remembered for [5m]
 	Believe      time.Duration // how long "no such container" holds [1m]
 
+	// Changed is called when a container was found that was not there when Run began,
+	// and when one has ended. It must not wait, and may not call back. [nothing]
+	Changed func(Meta, bool)
+
 	Log *slog.Logger // [discarded]
 }
 
@@ -37,6 +41,9 @@ func (o *Options) setDefaults() {
 	fill(&o.CheckEvery, 15*time.Second)
 	fill(&o.Keep, 5*time.Minute)
 	fill(&o.Believe, time.Minute)
+	if o.Changed == nil {
+		o.Changed = func(Meta, bool) {}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

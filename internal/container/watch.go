@@ -40,6 +40,7 @@ func (c *Containers) sweep(ctx context.Context) {
 	if alive != nil {
 		c.directory.sweep(alive, now, now.Add(-c.opts.Keep))
 	}
+	c.directory.begun.Store(true)
 	c.push(c.directory.due(now, false))
 }
 

@@ -79,15 +79,17 @@ func TestExternalIPsSwitchedInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	file := filepath.Join(t.TempDir(), "sonde.yaml")
+	dir := t.TempDir()
+	file, events := filepath.Join(dir, "sonde.yaml"), filepath.Join(dir, "events.json")
 	configure := func(enabled string) {
-		text := "networking: {externalIps: {enabled: " + enabled + "}, afterglowPeriod: 1h}\n"
+		text := "networking: {externalIps: {enabled: " + enabled + "}, afterglowPeriod: 1h}\n" +
+			"sessions: [{name: all, points: [{name: network/report}], sinks: [{name: jsonl, config: {path: " + events + "}}]}]\n"
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	configure("ENABLED")
-	a := startAgent(t, "--config.file="+file)
+	a := startAgent(t, "--config.file="+file, "--events.dir="+dir)
 	shows := func(peer string) bool {
 		var all map[string][]struct{ To, From string }
 		a.ask(t, "/state/network/connection", &all)
@@ -111,8 +113,21 @@ func TestExternalIPsSwitchedInTheFile(t *testing.T) {
 	wait("the peer's address", func() bool { return shows(real) })
 	configure("DISABLED")
 	wait("the address of all ones", func() bool { return shows("255.255.255.255") && !shows(real) })
-	wait("a first report", func() bool { active, _ := reported(); return active > 0 })
+	wait("its report in the other form", func() bool { return strings.Contains(told(t, events), "255.255.255.255") })
 	configure("ENABLED")
 	wait("the peer's address again", func() bool { return shows(real) })
+	wait("its report", func() bool { return strings.Contains(told(t, events), real) })
 	wait("a report of the end of the other form", func() bool { _, ended := reported(); return ended > 0 })
+}
+
+// told is every report in a file, as text.
+func told(t *testing.T, path string) string {
+	t.Helper()
+	var b strings.Builder
+	for _, ev := range lines(t, path) {
+		if p := ev.GetProcessTracepoint(); p.GetMessage() == "network/report" {
+			fmt.Fprintln(&b, p.Args)
+		}
+	}
+	return b.String()
 }

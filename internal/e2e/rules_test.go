@@ -238,14 +238,14 @@ func TestDefaultRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := fmt.Sprintf("%064x", uint64(os.Getpid())<<32|uint64(time.Now().UnixNano())>>32)
-	s.cgroup = containerCgroup(t, id)
 	events, file := filepath.Join(s.dir, "events.json"), filepath.Join(s.temp, "sonde.yaml")
-	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: process/exec}, {name: network/connect}, {name: network/listen}],
+	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: container/start}, {name: process/exec}, {name: network/connect}, {name: network/listen}],
   sinks: [{name: jsonl, config: {path: ` + events + `}}]}]}`
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	a := startAgent(t, "--config.file="+file, "--events.dir="+s.dir)
+	s.cgroup = containerCgroup(t, id)
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -272,6 +272,12 @@ func TestDefaultRules(t *testing.T) {
 		if n := sum(a.families(t), "sonde_rule_matches_total", "rule="+d.rule); n == 0 {
 			t.Errorf("%s has found nothing", d.rule)
 		}
+	}
+	if all := lines(t, events); !slices.ContainsFunc(all, func(ev *tetragon.GetEventsResponse) bool {
+		p := ev.GetProcessTracepoint()
+		return p.GetMessage() == "container/start" && p.Args[0].GetStringArg() == id
+	}) {
+		t.Error("nothing tells that the container has begun")
 	}
 	out, err := exec.Command(a.cmd.Path, "version", "--run.dir="+a.dir).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), fmt.Sprintf("rules: %d, version 1 (", len(detections))) {

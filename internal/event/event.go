@@ -27,14 +27,21 @@ const (
 	ModuleLoad     // a kernel module was, or should have been, loaded
 	BPFLoad        // a BPF program was, or should have been, loaded
 
+	// What follows is made in user space, and comes after all that the kernel sends.
+
+	NetworkReport  // what is new about a connection, under the afterglow
+	ContainerStart // a container was found that was not there before
+	ContainerStop  // the cgroup of a container has gone
+
 	// Points is the number of points, the bound of the label "point".
-	Points = int(BPFLoad) + 1
+	Points = int(ContainerStop) + 1
 )
 
 var pointNames = [Points]string{
 	"canary", "process/exec", "process/fork", "process/exit",
 	"network/connect", "network/accept", "network/close", "network/listen", "syscall",
 	"process/mmap", "signal/deliver", "oom/kill", "module/load", "bpf/load",
+	"network/report", "container/start", "container/stop",
 }
 
 // String returns the point's public name, as labels and JSON carry it.
@@ -90,11 +97,12 @@ type Event struct {
 	Rules   []*Rule // that it fits; shared, never written to
 	Process Process
 
-	Child Process // process/fork; oom/kill: the victim
-	Exec  Exec    // process/exec
-	Exit  Exit    // process/exit
-	Conn  Conn    // network/*
-	Call  Call    // syscall
+	Child  Process // process/fork; oom/kill: the victim
+	Exec   Exec    // process/exec
+	Exit   Exit    // process/exit
+	Conn   Conn    // network/*
+	Report Report  // network/report
+	Call   Call    // syscall
 
 	File    File    // process/mmap, module/load
 	Program Program // bpf/load
@@ -159,6 +167,15 @@ type Signal struct {
 	Number            uint32
 	Code              int32  // SI_*; above 0 the kernel's own
 	Sender, SenderUID uint32 // where a process has sent it
+}
+
+// Report tells more of a connection that is reported. Its Conn has the protocol, the
+// direction, the port of the side that serves and the peer, as the normalised view
+// shows it; TextContainer and TextNetwork the container and the peer's known network.
+type Report struct {
+	Active   bool   // it is, or was within the afterglow
+	PeerBits uint8  // of the peer's network, all for a single address
+	LastNS   uint64 // when it was last active, CLOCK_BOOTTIME
 }
 
 // Family is the address family of a connection.

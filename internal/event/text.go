@@ -17,6 +17,7 @@ const (
 	TextExe              // process/exec: the executed file, as the process sees it: through no link, and never a script
 
 	TextContainer // id of the container, where the source of the event says it
+	TextNetwork   // network/report: name of the known network that the peer is in
 
 	TextEnv // the environment, a NUL after each variable
 	TextIn  // syscall: memory that the call was given, bytes as they are
@@ -36,13 +37,14 @@ const (
 	BlockLen = 128 // TextIn, TextOut
 
 	ContainerLen = 256 // not of the kernel side
+	NetworkLen   = 256 // not of the kernel side
 
-	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen + EnvLen + 2*BlockLen
+	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen + NetworkLen + EnvLen + 2*BlockLen
 )
 
 // bounds is the longest that each text may be.
 var bounds = [TextKinds]int{
-	TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen, TextContainer: ContainerLen,
+	TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen, TextContainer: ContainerLen, TextNetwork: NetworkLen,
 	TextEnv: EnvLen, TextIn: BlockLen, TextOut: BlockLen,
 }
 

@@ -1,6 +1,8 @@
 package sink
 
 import (
+	"strconv"
+
 	"bytes"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,10 @@ var acts = [event.Points]struct {
 	event.BPFLoad:       {"syscalls", "sys_exit_bpf", (*lines).programLoaded},
 	event.SignalDeliver: {"signal", "signal_deliver", (*lines).signalled},
 	event.OOMKill:       {"oom", "mark_victim", (*lines).victim},
+
+	event.NetworkReport:  {policyName, "network_report", (*lines).reported},
+	event.ContainerStart: {policyName, "container_start", (*lines).contained},
+	event.ContainerStop:  {policyName, "container_stop", (*lines).contained},
 }
 
 func (t *lines) forked(ev *event.Event) {
@@ -78,4 +84,47 @@ func (t *lines) victim(ev *event.Event) {
 func trimNUL(name []byte) []byte {
 	name, _, _ = bytes.Cut(name, []byte{0})
 	return name
+}
+
+// reported tells what is new about a connection, under names.
+func (t *lines) reported(ev *event.Event) {
+	j, c := &t.json, &ev.Conn
+	now, direction, port := "ended", "outbound", c.RemotePort
+	if ev.Report.Active {
+		now = "active"
+	}
+	if c.Inbound {
+		direction, port = "inbound", c.LocalPort
+	}
+	t.text(now, "state")
+	t.text(direction, "direction")
+	t.narrow("uint_arg", int64(c.Protocol), "protocol")
+	t.narrow("uint_arg", int64(port), "port")
+	j.open('{')
+	j.key("string_arg")
+	j.b = append(j.b, '"')
+	peer := address(c.Family, c.Remote)
+	j.b = peer.AppendTo(j.b)
+	if bits := int(ev.Report.PeerBits); bits < peer.BitLen() {
+		j.b = strconv.AppendInt(append(j.b, '/'), int64(bits), 10)
+	}
+	j.b = append(j.b, '"')
+	j.next = true
+	t.label("peer")
+	j.open('{')
+	j.time("string_arg", t.wall(ev.Report.LastNS))
+	t.label("last_active")
+	if network := ev.Text(event.TextNetwork); len(network) > 0 {
+		t.text(view(network), "network")
+	}
+}
+
+// contained tells what a container is called.
+func (t *lines) contained(ev *event.Event) {
+	c := t.machine.Container(view(ev.Text(event.TextContainer)))
+	for _, named := range []struct{ text, label string }{{c.ID, "container"}, {c.Name, "name"}, {c.Image, "image"}, {c.Namespace, "namespace"}, {c.Pod, "pod"}} {
+		if named.text != "" {
+			t.text(named.text, named.label)
+		}
+	}
 }

@@ -37,7 +37,7 @@ func (e *Encoder) Node() string { return e.machine.Node() }
 // it; "" stands for the host.
 func (e *Encoder) In(ev *event.Event, container string) bool {
 	is := view(ev.Text(event.TextContainer))
-	if ev.Source == event.SourceKernel {
+	if ev.Source == event.SourceKernel && ev.Process.PID != 0 {
 		if p, known := e.machine.Process(ev.Process.PID, ev.Process.StartNS); known {
 			is = p.Container.ID
 		}

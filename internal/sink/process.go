@@ -27,6 +27,8 @@ type Container struct {
 type Machine interface {
 	// Process describes the process with that pid and start.
 	Process(pid uint32, startNS uint64) (Process, bool)
+	// Container describes the container with that id.
+	Container(id string) Container
 	// Boot returns the time at which CLOCK_BOOTTIME was 0.
 	Boot() time.Time
 	// Node returns the machine's name.

@@ -55,32 +55,43 @@ func (t *lines) line(ev *event.Event) {
 	j.close('}')
 	j.string("node_name", t.machine.Node())
 	j.time("time", t.wall(ev.TimeNS))
-	t.marks(ev.Rules)
+	t.labels(ev)
 	j.close('}')
 	j.b = append(j.b, '\n')
 }
 
-// Labels by which an event tells of the detection rules that it fits. Tetragon's form
-// has no place for that of its own that every kind of event has.
+// Labels by which an event tells of the detection rules that it fits, and where it is
+// from. Tetragon's form has no place of its own for that which every kind of event has.
 const (
 	LabelRule      = "sonde.rule"      // names, with commas between them
 	LabelSeverity  = "sonde.severity"  // the worst
 	LabelTechnique = "sonde.technique" // of MITRE ATT&CK, one for each rule
+	LabelSource    = "sonde.source"    // gvisor: the event is from the kernel of a sandbox
 )
 
-func (t *lines) marks(rules []*event.Rule) {
-	if len(rules) == 0 {
+func (t *lines) labels(ev *event.Event) {
+	if len(ev.Rules) == 0 && ev.Source == event.SourceKernel {
 		return
 	}
+	j := &t.json
+	j.object("node_labels")
+	if ev.Source != event.SourceKernel {
+		j.string(LabelSource, ev.Source.String())
+	}
+	if len(ev.Rules) > 0 {
+		t.marks(ev.Rules)
+	}
+	j.close('}')
+}
+
+func (t *lines) marks(rules []*event.Rule) {
 	j, worst := &t.json, event.Low
 	for _, r := range rules {
 		worst = max(worst, r.Severity)
 	}
-	j.object("node_labels")
 	t.listed(LabelRule, rules, func(r *event.Rule) string { return r.Name })
 	j.string(LabelSeverity, worst.String())
 	t.listed(LabelTechnique, rules, func(r *event.Rule) string { return r.Technique })
-	j.close('}')
 }
 
 func (t *lines) listed(name string, rules []*event.Rule, of func(*event.Rule) string) {
@@ -101,16 +112,31 @@ func (t *lines) wall(bootNS uint64) time.Time { return t.boot.Add(time.Duration(
 
 // actor writes the process of an event and its parent.
 func (t *lines) actor(ev *event.Event, exec bool) {
-	p, known := t.machine.Process(ev.Process.PID, ev.Process.StartNS)
+	var (
+		p     Process
+		known bool
+	)
+	if ev.Source == event.SourceKernel && ev.Process.PID != 0 { // the pids of a sandbox are its own
+		p, known = t.machine.Process(ev.Process.PID, ev.Process.StartNS)
+	}
 	if !known {
 		p = Process{PID: ev.Process.PID, ExecNS: ev.Process.StartNS, LoginUID: ^uint32(0), ParentPID: ev.Process.PPID}
+		if id := ev.Text(event.TextContainer); len(id) > 0 {
+			p.Container = t.machine.Container(view(id))
+		}
 	}
 	p.UID = ev.Process.UID
 	if exec { // what the event says, not what may have come since
 		p.Exe, p.Args, p.Cwd = view(ev.Executable()), view(ev.Text(event.TextArgs)), view(ev.Text(event.TextCwd))
 		p.ExecNS, p.Seeded, p.Forked = ev.TimeNS, false, false
 	}
-	parent, hasParent := t.machine.Process(p.ParentPID, p.ParentStartNS)
+	var (
+		parent    Process
+		hasParent bool
+	)
+	if ev.Source == event.SourceKernel {
+		parent, hasParent = t.machine.Process(p.ParentPID, p.ParentStartNS)
+	}
 	t.json.object("process")
 	t.process(ev, &p, &parent, known || exec)
 	if exec {

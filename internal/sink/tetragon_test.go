@@ -28,6 +28,8 @@ var booted = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 func (small) Boot() time.Time { return booted }
 func (small) Node() string    { return "node-1" }
 
+func (small) Container(id string) Container { return Container{ID: id} }
+
 func (small) Process(pid uint32, startNS uint64) (Process, bool) {
 	switch {
 	case pid == 10 && startNS == 1e9:
@@ -78,6 +80,18 @@ func traced(subsystem, name, point, args string) *tetragon.GetEventsResponse {
 	}}}
 }
 
+// nobody is the process of what happens to a container.
+func nobody(container string) *tetragon.Process {
+	return &tetragon.Process{
+		ExecId: id(0, 0), Pid: u32(0), Uid: u32(0), Flags: "unknown", StartTime: at(0), Auid: u32(^uint32(0)), Tid: u32(0), Docker: container,
+	}
+}
+
+// said is an argument that is a text.
+func said(label, text string) *tetragon.KprobeArgument {
+	return &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_StringArg{StringArg: text}, Label: label}
+}
+
 func TestLinesAreTetragons(t *testing.T) {
 	actor := event.Process{PID: 11, TID: 12, PPID: 10, UID: 7, StartNS: 3e9}
 	exec := event.Event{Point: event.ProcessExec, TimeNS: 4e9, Process: actor, Fields: event.AllFields, Exec: event.Exec{
@@ -119,6 +133,38 @@ func TestLinesAreTetragons(t *testing.T) {
 	}{
 		"exec": {exec, &tetragon.GetEventsResponse{
 			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{Process: became, Parent: shell()}}, Time: at(4e9),
+		}},
+		"report": {event.Event{
+			Point: event.NetworkReport, TimeNS: 9e9, Conn: event.Conn{Family: event.IPv4, Protocol: 6, RemotePort: 443, Remote: [16]byte{203, 0, 113, 0}},
+			Report: event.Report{Active: true, PeerBits: 24, LastNS: 8e9}, Data: []byte("c1office"),
+			Texts: [event.TextKinds]event.Span{event.TextContainer: {At: 0, Len: 2}, event.TextNetwork: {At: 2, Len: 6}},
+		}, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
+				Process: nobody("c1"), Subsys: "sonde", Event: "network_report", PolicyName: "sonde",
+				Action: tetragon.KprobeAction_KPROBE_ACTION_POST, Message: "network/report",
+				Args: []*tetragon.KprobeArgument{
+					said("state", "active"), said("direction", "outbound"),
+					{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 6}, Label: "protocol"}, {Arg: &tetragon.KprobeArgument_UintArg{UintArg: 443}, Label: "port"},
+					said("peer", "203.0.113.0/24"), said("last_active", "2026-11-21T10:00:08Z"), said("network", "office"),
+				},
+			}}, Time: at(9e9),
+		}},
+		"container": {event.Event{
+			Point: event.ContainerStart, TimeNS: 9e9, Data: []byte("c1"), Texts: [event.TextKinds]event.Span{event.TextContainer: {Len: 2}},
+		}, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
+				Process: nobody("c1"), Subsys: "sonde", Event: "container_start", PolicyName: "sonde",
+				Action: tetragon.KprobeAction_KPROBE_ACTION_POST, Message: "container/start",
+				Args: []*tetragon.KprobeArgument{said("container", "c1")},
+			}}, Time: at(9e9),
+		}},
+		"of a sandbox": {event.Event{ // whose pids are those of another machine
+			Point: event.ProcessExit, Source: event.SourceGVisor, TimeNS: 9e9, Process: event.Process{PID: 11, TID: 12, PPID: 10, StartNS: 3e9},
+			Data: []byte("c1"), Texts: [event.TextKinds]event.Span{event.TextContainer: {Len: 2}},
+		}, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: &tetragon.ProcessExit{Process: &tetragon.Process{
+				ExecId: id(3e9, 11), Pid: u32(11), Uid: u32(0), Flags: "unknown", StartTime: at(3e9), Auid: u32(^uint32(0)), Tid: u32(12), Docker: "c1",
+			}, Time: at(9e9)}}, Time: at(9e9), NodeLabels: map[string]string{LabelSource: "gvisor"},
 		}},
 		"marked": {event.Event{Point: event.ProcessExit, TimeNS: 9e9, Process: actor, Rules: []*event.Rule{
 			{Name: "one", Severity: event.Critical, Technique: "T1059"}, {Name: "two", Severity: event.Medium, Technique: "T1611"},

@@ -94,21 +94,26 @@ func (r *Reporter) Stats() ReportStats {
 	return ReportStats{r.active.Load(), r.ended.Load(), r.deferred.Load(), r.missed.Load() + r.lost.Load()}
 }
 
-// Run tells of every change until ctx ends: those of some time together, and at once
-// when peers are shown in another way than before. A change is valid as long as
+// Plus adds what two Reporters have told.
+func (s ReportStats) Plus(o ReportStats) ReportStats {
+	return ReportStats{s.Active + o.Active, s.Ended + o.Ended, s.Deferred + o.Deferred, s.Missed + o.Missed}
+}
+
+// Run tells of every change until ctx ends: at once of what there is, then of the
+// changes of some time together, and at once when peers are shown in another way than before. A change is valid as long as
 // anybody likes.
 func (r *Reporter) Run(ctx context.Context, every time.Duration, tell func(Change)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
+		for _, c := range r.Report() {
+			tell(c)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-r.s.shownAnew:
-		}
-		for _, c := range r.Report() {
-			tell(c)
 		}
 	}
 }

@@ -104,7 +104,8 @@ const (
 // understood by.
 func classOf(p event.Point) int {
 	switch p {
-	case event.ProcessExec, event.ProcessFork, event.ProcessExit, event.OOMKill:
+	case event.ProcessExec, event.ProcessFork, event.ProcessExit, event.OOMKill,
+		event.ContainerStart, event.ContainerStop:
 		return classVital
 	case event.Syscall, event.ProcessMmap, event.SignalDeliver:
 		return classBulk

@@ -34,6 +34,8 @@ type node struct{}
 func (node) Boot() time.Time { return time.Unix(1e9, 0) }
 func (node) Node() string    { return "node-1" }
 
+func (node) Container(id string) sink.Container { return sink.Container{ID: id} }
+
 func (node) Process(pid uint32, _ uint64) (sink.Process, bool) {
 	return sink.Process{PID: 10, ExecNS: 5, Exe: "/bin/sh", Args: "sh\x00-c\x00", Cwd: "/", Container: sink.Container{ID: "c1", Name: "web", Pod: "web-1", Namespace: "shop"}}, pid == 10
 }
