@@ -10,7 +10,7 @@ type strangers struct{}
 
 func (strangers) Process(uint32, uint64) (rules.Process, bool) { return rules.Process{}, false }
 
-func idleRules() *rules.Engine { return rules.NewEngine(strangers{}, 0) }
+func idleRules() *rules.Engine { return rules.NewEngine(strangers{}, rules.Self{}) }
 
 // busyRules have seen one event, which one of them fits and one cannot judge.
 func busyRules() *rules.Engine {

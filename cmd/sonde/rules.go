@@ -79,8 +79,12 @@ func (p *probes) followRules(r config.Runtime) error {
 	if err != nil {
 		return err
 	}
-	if set.Hash != p.rules.Set().Hash {
+	if before := p.rules.Set(); set.Hash != before.Hash {
 		p.rules.Use(set)
+		if err := p.sessions.Refresh(); err != nil {
+			p.rules.Use(before)
+			return errors.Join(fmt.Errorf("turn on what rules are about: %w", err), p.sessions.Refresh())
+		}
 		p.opts.log.With(logging.TargetKey, "rules").Info("rules in force", "rules", set.Len(), "version", set.Version, "hash", set.ShortHash())
 	}
 	return nil

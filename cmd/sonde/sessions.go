@@ -12,6 +12,7 @@ import (
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/rules"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
@@ -35,19 +36,21 @@ var picturePoints = []event.Point{
 	event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen,
 }
 
-func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, mark func(*event.Event)) *sessions {
+func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *rules.Engine) *sessions {
 	s := &sessions{log: log, machine: m, acts: bpf.NewActs(k), listed: map[string]string{}}
 	calls := bpf.NewCalls(k)
 	s.Manager = stream.NewManager(stream.ManagerOptions{
 		Open: m.open,
 		Enable: func(w stream.Wanted) error {
+			points, ends := r.Set().Points() // wanted whether or not a session wants them
+			w.Points, w.Calls = append(w.Points, points...), w.Calls.Plus(ends)
 			m.model.teller.want(slices.Contains(w.Points, event.NetworkReport))
 			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points)); err != nil {
 				return err
 			}
 			return k.SetPoints(append(w.Points, picturePoints...)...)
 		},
-		Mark:  mark,
+		Mark:  r.Mark,
 		Now:   m.model.clock.Now,
 		Pulse: v.sink,
 	})

@@ -1,18 +1,22 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/tetragon/api/v1/tetragon"
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +26,7 @@ import (
 type stage struct {
 	t         *testing.T
 	dir, temp string
+	self      string // a copy of this test
 	cgroup    string // looks like a container
 	port      int    // on loopback, of somebody who takes connections
 }
@@ -32,7 +37,13 @@ func (s *stage) copied(from, to string, mode os.FileMode) string {
 	if !filepath.IsAbs(to) {
 		to = filepath.Join(s.dir, to)
 	}
-	data, err := os.ReadFile(realPath(s.t, from))
+	if from == "/proc/self/exe" {
+		if err := os.Link(s.self, to); err != nil {
+			s.t.Fatal(err)
+		}
+		return to
+	}
+	data, err := os.ReadFile(from)
 	if err == nil {
 		err = os.WriteFile(to, data, 0o755)
 	}
@@ -64,7 +75,18 @@ func (s *stage) listener(path string) string {
 	return path
 }
 
-// unlinked executes a file by a descriptor.
+// acting runs an act of this test as a program of its own name, whatever comes of it.
+func (s *stage) acting(name, act string, as uint32) string {
+	s.t.Helper()
+	p := s.copied("/proc/self/exe", name, 0o755)
+	cmd := exec.Command(p)
+	cmd.Env = append(os.Environ(), "SONDE_E2E_ACT="+act)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: as, Gid: as}}
+	_ = cmd.Run() // a kernel may refuse what it does
+	return p
+}
+
+// byDescriptor executes a file by a descriptor.
 func (s *stage) byDescriptor(f *os.File) {
 	s.t.Helper()
 	defer f.Close()
@@ -122,6 +144,56 @@ mkfifo %[3]s.fifo; SONDE_E2E_ACT=listen-anywhere %[4]s <%[3]s.fifo >%[3]s.ports 
 until read port <%[3]s.ports && test -n "$port"; do sleep 0.1; done
 %[3]s -c "exec 3<>/dev/tcp/%[2]s/$port; sleep 1"'`, s.cgroup, address, client, server))
 	return client
+}
+
+// loadModule has the kernel refuse what is no module.
+func loadModule() error {
+	f, err := os.Open("/bin/true")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.FinitModule(int(f.Fd()), "", 0)
+}
+
+// loadProgram loads a BPF program that does nothing, and lets go of it.
+func loadProgram() error {
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.SocketFilter, License: "MIT", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return err
+	}
+	return p.Close()
+}
+
+// attach takes control of a child that did not ask for it, and lets it go.
+func attach() error {
+	cmd := exec.Command("/bin/sleep", "60")
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	err := unix.PtraceAttach(cmd.Process.Pid)
+	return errors.Join(err, cmd.Process.Kill(), ignoreExit(cmd.Wait()))
+}
+
+// beTraced starts a child that asks to be traced, as debuggers start programs.
+func beTraced() error {
+	runtime.LockOSThread()
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return errors.Join(cmd.Process.Kill(), ignoreExit(cmd.Wait()))
+}
+
+func ignoreExit(err error) error {
+	if _, ended := errors.AsType[*exec.ExitError](err); ended {
+		return nil
+	}
+	return err
 }
 
 // listenAnywhere listens on all addresses and says the port.
@@ -224,6 +296,21 @@ var detections = []struct {
 		func(s *stage) string { return s.metadata("asks", "169.254.169.254") },
 		func(s *stage) string { return s.metadata("asks-another", "169.254.169.253") },
 	},
+	{
+		"kernel-module-load", "module/load",
+		func(s *stage) string { return s.acting("loads-module", "load-module", 0) },
+		func(s *stage) string { return s.acting("may-load-none", "load-module", 65534) },
+	},
+	{
+		"bpf-program-load", "bpf/load",
+		func(s *stage) string { return s.acting("loads-program", "load-program", 0) },
+		func(s *stage) string { return s.acting("may-load-no-program", "load-program", 65534) },
+	},
+	{
+		"ptrace-attach", "syscall/ptrace/exit",
+		func(s *stage) string { return s.acting("attaches", "attach", 0) },
+		func(s *stage) string { return s.acting("starts-traced", "be-traced", 0) },
+	},
 }
 
 // TestDefaultRules does what each rule is about, and what only looks like it.
@@ -238,8 +325,17 @@ func TestDefaultRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := fmt.Sprintf("%064x", uint64(os.Getpid())<<32|uint64(time.Now().UnixNano())>>32)
+	data, err := os.ReadFile("/proc/self/exe")
+	if err == nil {
+		s.self = filepath.Join(s.dir, "self")
+		err = os.WriteFile(s.self, data, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	events, file := filepath.Join(s.dir, "events.json"), filepath.Join(s.temp, "sonde.yaml")
-	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: container/start}, {name: process/exec}, {name: network/connect}, {name: network/listen}],
+	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: container/start}, {name: module/load}, {name: bpf/load}, {name: syscall/ptrace/exit}, {name: signal/deliver, filter: {comm: [sonde, sleep]}},
+    {name: process/exec}, {name: network/connect}, {name: network/listen}],
   sinks: [{name: jsonl, config: {path: ` + events + `}}]}]}`
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -280,22 +376,47 @@ func TestDefaultRules(t *testing.T) {
 		t.Error("nothing tells that the container has begun")
 	}
 	out, err := exec.Command(a.cmd.Path, "version", "--run.dir="+a.dir).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), fmt.Sprintf("rules: %d, version 1 (", len(detections))) {
-		t.Errorf("%v: %s, want its %d rules", err, out, len(detections))
+	if err != nil || !strings.Contains(string(out), fmt.Sprintf("rules: %d, version 1 (", len(detections)+1)) {
+		t.Errorf("%v: %s, want its %d rules", err, out, len(detections)+1)
+	}
+	s.signals(a, events)
+}
+
+// signals ends another process and then the sensor, which tells of it to the last.
+func (s *stage) signals(a *agent, events string) {
+	s.t.Helper()
+	other := exec.Command(s.copied("/bin/sleep", "sleep", 0o755), "60")
+	if err := other.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := errors.Join(other.Process.Signal(syscall.SIGTERM), ignoreExit(other.Wait())); err != nil {
+		s.t.Error(err)
+	}
+	a.stop(s.t)
+	const rule, point = "sensor-signalled", "signal/deliver"
+	all := lines(s.t, events)
+	if marks := marksOf(all, point, filepath.Base(a.cmd.Path)); !slices.Contains(marks, rule) {
+		s.t.Errorf("%s: the signal to the sensor has the marks %q", rule, marks)
+	}
+	if marks := marksOf(all, point, other.Path); marks == nil || slices.Contains(marks, rule) {
+		s.t.Errorf("%s: a signal to another process has the marks %q", rule, marks)
 	}
 }
 
-// marksOf returns the rules that the event of a program at a point fits; nil where
+// marksOf returns the rules that the events of a program at a point fit; nil where
 // there is no such event.
-func marksOf(all []*tetragon.GetEventsResponse, point, program string) []string {
+func marksOf(all []*tetragon.GetEventsResponse, point, program string) (marks []string) {
 	for _, ev := range all {
 		process, at := ev.GetProcessKprobe().GetProcess(), ev.GetProcessKprobe().GetMessage()
-		if x := ev.GetProcessExec(); x != nil {
-			process, at = x.Process, "process/exec"
+		switch e := ev.Event.(type) {
+		case *tetragon.GetEventsResponse_ProcessExec:
+			process, at = e.ProcessExec.Process, "process/exec"
+		case *tetragon.GetEventsResponse_ProcessTracepoint:
+			process, at = e.ProcessTracepoint.Process, e.ProcessTracepoint.Message
 		}
 		if at == point && strings.HasSuffix(process.GetBinary(), program) {
-			return strings.Split(ev.NodeLabels["sonde.rule"], ",")
+			marks = append(marks, strings.Split(ev.NodeLabels["sonde.rule"], ",")...)
 		}
 	}
-	return nil
+	return marks
 }

@@ -131,3 +131,19 @@ func (w *WantedCalls) Add(p CallPoint, fields Fields) {
 		w.Environment.Add(p)
 	}
 }
+
+// Plus returns what either of two wants.
+func (w WantedCalls) Plus(o WantedCalls) WantedCalls {
+	w.All.join(&o.All)
+	w.Texts.join(&o.Texts)
+	w.Environment.join(&o.Environment)
+	return w
+}
+
+func (s *CallSet) join(o *CallSet) {
+	for end := range s {
+		for i := range s[end] {
+			s[end][i] |= o[end][i]
+		}
+	}
+}

@@ -62,7 +62,8 @@ All files together are one set: a fault in one of them refuses the whole set, wi
 follows its files when they change. `+"`sonde version`, `/state/sensor` and `sonde_rule_set_info`"+` tell its version and hash.
 
 At most %d rules in %d files of %d KiB. A condition whose cost may exceed %d of CEL's units, whatever the event, is refused: it is estimated
-once, so that nothing is metered per event. Evaluating one costs about a microsecond. A condition without a value (a division by zero)
+once, so that nothing is metered per event. The points that rules are about are on whether or not a session wants them, ends of system
+calls (`+"`syscall/openat/exit`"+`) among them. Evaluating a rule costs about a microsecond. A condition without a value (a division by zero)
 and one that asks for a text which the kernel could not read count in `+"`sonde_rule_failures_total`"+`.
 
 ## How events show it

@@ -31,10 +31,15 @@ type Engine struct {
 	views sync.Pool
 }
 
-// NewEngine returns an Engine with no rules. hostMount is the inode of the host's mount
-// namespace, 0 if it is not known.
-func NewEngine(n Node, hostMount uint32) *Engine {
-	e := &Engine{views: sync.Pool{New: func() any { return &view{node: n, hostMount: hostMount} }}}
+// Self is what rules know of the sensor and its place.
+type Self struct {
+	PID       uint32 // the machine's
+	HostMount uint32 // inode of the host's mount namespace, 0 if it is not known
+}
+
+// NewEngine returns an Engine with no rules.
+func NewEngine(n Node, s Self) *Engine {
+	e := &Engine{views: sync.Pool{New: func() any { return &view{node: n, self: s} }}}
 	e.set.Store(&Set{})
 	return e
 }
@@ -43,7 +48,7 @@ func NewEngine(n Node, hostMount uint32) *Engine {
 // severity, keep their counts.
 func (e *Engine) Use(s *Set) {
 	next := *s
-	next.rules, next.byPoint = nil, [event.Points][]*rule{}
+	next.rules, next.index = nil, index{}
 	before := e.set.Load()
 	for _, r := range s.rules {
 		kept := *r
@@ -53,9 +58,7 @@ func (e *Engine) Use(s *Set) {
 			}
 		}
 		next.rules = append(next.rules, &kept)
-		for _, p := range r.points {
-			next.byPoint[p] = append(next.byPoint[p], &kept)
-		}
+		next.index.add(&kept)
 	}
 	e.set.Store(&next)
 }
@@ -67,7 +70,7 @@ func (e *Engine) Set() *Set { return e.set.Load() }
 // those that it fits, and counts them. It waits for nobody.
 func (e *Engine) Mark(ev *event.Event) {
 	ev.Rules = nil
-	about := e.set.Load().byPoint[ev.Point]
+	about := e.set.Load().about(ev)
 	if len(about) == 0 {
 		return
 	}

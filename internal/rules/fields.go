@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"strings"
 	"unsafe"
@@ -28,10 +29,14 @@ type field struct {
 
 // Points with the same fields.
 var (
-	execs   = []event.Point{event.ProcessExec}
-	forks   = []event.Point{event.ProcessFork}
-	exits   = []event.Point{event.ProcessExit}
-	sockets = []event.Point{event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen}
+	execs    = []event.Point{event.ProcessExec}
+	forks    = []event.Point{event.ProcessFork}
+	exits    = []event.Point{event.ProcessExit}
+	files    = []event.Point{event.ProcessMmap, event.ModuleLoad}
+	programs = []event.Point{event.BPFLoad}
+	signals  = []event.Point{event.SignalDeliver}
+	calls    = []event.Point{event.Syscall}
+	sockets  = []event.Point{event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen}
 )
 
 func text(name, about string, size int, points []event.Point, value func(*view) []byte) field {
@@ -64,6 +69,8 @@ var fields = [...]field{
 	stored("process.container", "id of its container, empty on the host", (*view).container),
 	stored("parent.exe", "file that its parent executes", (*view).parentExe),
 
+	{"self.pid", "process id of the sensor", cel.IntType, 1, nil, func(v *view) ref.Val { return types.Int(v.self.PID) }},
+
 	text("exec.file", "the executed file, through no link, and never a script", event.ExeLen, execs, func(v *view) []byte { return v.text(event.TextExe) }),
 	text("exec.name", "the last part of that", event.ExeLen, execs, func(v *view) []byte { return lastPart(v.text(event.TextExe)) }),
 	text("exec.path", "as it was given to execve; a hint", event.PathLen, execs, func(v *view) []byte { return v.text(event.TextPath) }),
@@ -78,7 +85,7 @@ var fields = [...]field{
 	number("exec.capabilities", "effective capabilities afterwards, bit n is capability n", execs, func(e *event.Event) uint64 { return e.Exec.Credentials.Effective }),
 
 	{"exec.host_mounts", "it sees the mounts of the host: its mount namespace is that of pid 1", cel.BoolType, 1, execs, func(v *view) ref.Val {
-		return types.Bool(v.hostMount != 0 && v.ev.Exec.Namespaces.Mnt == v.hostMount)
+		return types.Bool(v.self.HostMount != 0 && v.ev.Exec.Namespaces.Mnt == v.self.HostMount)
 	}},
 
 	number("child.pid", "process id of the child", forks, func(e *event.Event) uint32 { return e.Child.PID }),
@@ -87,12 +94,32 @@ var fields = [...]field{
 	number("exit.signal", "signal that ended it, 0 for none", exits, func(e *event.Event) uint8 { return e.Exit.Signal }),
 	truth("exit.oom_killed", "ended by the OOM killer", exits, func(e *event.Event) bool { return e.Exit.OOMKilled }),
 
+	text("file.path", "the file that was mapped or loaded, as its process sees it", event.PathLen, files, func(v *view) []byte { return v.text(event.TextPath) }),
+	number("file.result", "of a module 0, of a mapping its address; else an error number, negated", files, func(e *event.Event) uint64 { return uint64(e.File.Result) }),
+	number("file.links", "names of the file; 0 for a deleted one and for a memfd", files, func(e *event.Event) uint32 { return e.File.Links }),
+	number("file.mode", "mode of the file", files, func(e *event.Event) uint16 { return e.File.Mode }),
+
+	number("program.result", "descriptor of the BPF program; else an error number, negated", programs, func(e *event.Event) int32 { return e.Program.Result }),
+	number("program.type", "BPF_PROG_TYPE_*, as a number", programs, func(e *event.Event) uint32 { return e.Program.Type }),
+
+	number("signal.number", "of the signal that reached the process", signals, func(e *event.Event) uint32 { return e.Signal.Number }),
+	number("signal.sender", "process id of who has sent it, as the receiver sees it; 0 for the kernel", signals, func(e *event.Event) uint32 { return e.Signal.Sender }),
+	number("signal.sender_uid", "user id of who has sent it", signals, func(e *event.Event) uint32 { return e.Signal.SenderUID }),
+
+	number("call.result", "what the system call returned; else an error number, negated", calls, func(e *event.Event) uint64 { return uint64(e.Call.Result) }),
+	argument(0), argument(1), argument(2), argument(3), argument(4), argument(5),
+	text("call.path", "file name that the call was given, read from memory that the caller may change; a hint", event.PathLen, calls, func(v *view) []byte { return v.text(event.TextPath) }),
+
 	number("socket.protocol", "6 is TCP, 17 is UDP", sockets, func(e *event.Event) uint8 { return e.Conn.Protocol }),
 	truth("socket.inbound", "the other side began", sockets, func(e *event.Event) bool { return e.Conn.Inbound }),
 	address("socket.local_address", "as text", func(c *event.Conn) *[16]byte { return &c.Local }),
 	number("socket.local_port", "of this side", sockets, func(e *event.Event) uint16 { return e.Conn.LocalPort }),
 	address("socket.remote_address", "as text", func(c *event.Conn) *[16]byte { return &c.Remote }),
 	number("socket.remote_port", "0 of a listening socket", sockets, func(e *event.Event) uint16 { return e.Conn.RemotePort }),
+}
+
+func argument(n int) field {
+	return number(fmt.Sprintf("call.arg%d", n+1), "an argument of the call, bare", calls, func(e *event.Event) uint64 { return e.Call.Args[n] })
 }
 
 // lastPart is what follows the last slash.

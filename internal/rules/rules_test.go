@@ -38,7 +38,7 @@ func engine(t testing.TB, files ...File) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := NewEngine(family{}, 77)
+	e := NewEngine(family{}, Self{PID: 5, HostMount: 77})
 	e.Use(set)
 	return e
 }
@@ -84,13 +84,27 @@ func TestFields(t *testing.T) {
 		{&event.Event{Point: event.ProcessExit, Exit: event.Exit{Code: 3, Signal: 9, OOMKilled: true}}, []string{
 			`exit.code == 3`, `exit.signal == 9`, `exit.oom_killed`,
 		}},
+		{&event.Event{Point: event.ModuleLoad, File: event.File{Result: -8, Links: 1, Mode: 0o644}, Data: []byte("/x.ko"), Texts: [event.TextKinds]event.Span{event.TextPath: {Len: 5}}}, []string{
+			`file.path == "/x.ko"`, `file.result == -8`, `file.links == 1`, `file.mode == 420`, `self.pid == 5`,
+		}},
+		{&event.Event{Point: event.BPFLoad, Program: event.Program{Result: -1, Type: 1}}, []string{`program.result == -1`, `program.type == 1`}},
+		{&event.Event{Point: event.SignalDeliver, Signal: event.Signal{Number: 9, Sender: 7, SenderUID: 1}}, []string{
+			`signal.number == 9`, `signal.sender == 7`, `signal.sender_uid == 1`,
+		}},
+		{&event.Event{Point: event.Syscall, Call: event.Call{Number: 5, Exit: true, Result: -2, Args: [6]uint64{1, 2, 3, 4, 5, 6}}}, []string{
+			`call.result == -2`, `call.arg1 == 1`, `call.arg2 == 2`, `call.arg3 == 3`, `call.arg4 == 4`, `call.arg5 == 5`, `call.arg6 == 6`, `call.path == ""`,
+		}},
 		// The pids of a sandbox are its own: nothing that is known of pid 2 is said of it.
 		{&conn, []string{
 			`process.ppid == 1`, `event.source == "gvisor"`, `process.exe == ""`, `process.container == "sandbox"`, `socket.protocol == 6`, `socket.inbound`,
 			`socket.local_address == "10.0.0.1"`, `socket.local_port == 80`, `socket.remote_address == "1.2.3.4"`, `socket.remote_port == 443`,
 		}},
 	} {
-		e := engine(t, ruleFile(tc.ev.Point.String(), tc.conditions...))
+		point := tc.ev.Point.String()
+		if tc.ev.Point == event.Syscall {
+			point = "syscall/sysno/5/exit"
+		}
+		e := engine(t, ruleFile(point, tc.conditions...))
 		e.Mark(tc.ev)
 		for i, c := range tc.conditions {
 			seen[strings.Fields(c)[0]] = true
@@ -185,8 +199,31 @@ rules: [{name: other, severity: low, technique: T1000, points: [process/exit], c
 			t.Errorf("%+v, want %d", n, want)
 		}
 	}
-	if s := e.Set(); s.Version != "1.2+b" || len(s.Hash) != 64 || !slices.Equal(s.Points(), []event.Point{event.ProcessExec, event.ProcessExit}) {
-		t.Errorf("version %s, hash %s, points %v", s.Version, s.Hash, s.Points())
+	s := e.Set()
+	points, calls := s.Points()
+	if s.Version != "1.2+b" || len(s.Hash) != 64 || !slices.Equal(points, []event.Point{event.ProcessExec, event.ProcessExit}) || calls != (event.WantedCalls{}) {
+		t.Errorf("version %s, hash %s, points %v, calls %v", s.Version, s.Hash, points, calls)
+	}
+}
+
+// A rule about one end of a system call sees neither the other end nor other calls.
+func TestCalls(t *testing.T) {
+	e := engine(t, ruleFile("syscall/sysno/5/exit, syscall/ptrace/enter", "true"))
+	for n, want := range map[event.CallPoint]int{{Number: 5, Exit: true}: 1, {Number: 5}: 0, {Number: 6, Exit: true}: 0} {
+		ev := &event.Event{Point: event.Syscall, Call: event.Call{Number: n.Number, Exit: n.Exit}}
+		if e.Mark(ev); len(ev.Rules) != want {
+			t.Errorf("%v: marked %v", n, names(ev))
+		}
+	}
+	points, calls := e.Set().Points()
+	var want event.WantedCalls
+	for _, name := range []string{"syscall/sysno/5/exit", "syscall/ptrace/enter"} {
+		p, _ := event.ParseCallPoint(name)
+		p.Raw = false
+		want.Add(p, 0)
+	}
+	if !slices.Equal(points, []event.Point{event.Syscall}) || calls != want {
+		t.Errorf("points %v, calls %v", points, calls)
 	}
 }
 
@@ -256,7 +293,7 @@ func FuzzCompile(f *testing.F) {
 			}
 			return
 		}
-		e := NewEngine(family{}, 77)
+		e := NewEngine(family{}, Self{PID: 5, HostMount: 77})
 		e.Use(set)
 		e.Mark(exec("/bin/x", "a", "b"))
 	})

@@ -54,7 +54,34 @@ type Set struct {
 	Version string // those of the files, with plus signs between them
 	Hash    string // of the files' content, hexadecimal
 	rules   []*rule
+	index
+}
+
+// index finds the rules that are about an event.
+type index struct {
 	byPoint [event.Points][]*rule
+	byCall  map[event.CallPoint][]*rule // of points of system calls; none of them is Raw
+}
+
+// add enters a rule.
+func (x *index) add(r *rule) {
+	for _, p := range r.points {
+		x.byPoint[p] = append(x.byPoint[p], r)
+	}
+	for _, c := range r.calls {
+		if x.byCall == nil {
+			x.byCall = map[event.CallPoint][]*rule{}
+		}
+		x.byCall[c] = append(x.byCall[c], r)
+	}
+}
+
+// about returns the rules that are about an event.
+func (x *index) about(ev *event.Event) []*rule {
+	if ev.Point == event.Syscall {
+		return x.byCall[event.CallPoint{Number: ev.Call.Number, Exit: ev.Call.Exit}]
+	}
+	return x.byPoint[ev.Point]
 }
 
 // rule is one rule of a set.
@@ -62,6 +89,7 @@ type rule struct {
 	mark    event.Rule
 	marks   []*event.Rule // this one alone: what most matches mark an event with
 	points  []event.Point
+	calls   []event.CallPoint // none of them is Raw
 	program cel.Program
 	*counts
 }
@@ -210,21 +238,40 @@ func (s *Set) add(env *cel.Env, t *ruleText) error {
 		fault("no points: write those whose events it is about")
 	}
 	for _, name := range t.Points {
-		if p, ok := pointOf(name); !ok {
-			fault("no point %q", name)
-		} else if !slices.Contains(r.points, p) {
-			r.points = append(r.points, p)
+		if err := r.concern(name); err != nil {
+			faults = append(faults, err)
 		}
 	}
-	if r.program, err = compile(env, t.Condition, r.points); err != nil {
+	about := r.points
+	if len(r.calls) > 0 {
+		about = append(slices.Clip(about), event.Syscall)
+	}
+	if r.program, err = compile(env, t.Condition, about); err != nil {
 		faults = append(faults, err)
 	}
 	r.marks = []*event.Rule{&r.mark}
 	s.rules = append(s.rules, r)
-	for _, p := range r.points {
-		s.byPoint[p] = append(s.byPoint[p], r)
-	}
+	s.index.add(r)
 	return errors.Join(faults...)
+}
+
+// concern makes a rule one about a point.
+func (r *rule) concern(name string) error {
+	if c, ok := event.ParseCallPoint(name); ok {
+		c.Raw = false // its events have the arguments in any case
+		if !slices.Contains(r.calls, c) {
+			r.calls = append(r.calls, c)
+		}
+		return nil
+	}
+	p, ok := pointOf(name)
+	if !ok {
+		return fmt.Errorf("no point %q", name)
+	}
+	if !slices.Contains(r.points, p) {
+		r.points = append(r.points, p)
+	}
+	return nil
 }
 
 func pointOf(name string) (event.Point, bool) {
@@ -242,12 +289,16 @@ func (s *Set) ShortHash() string { return s.Hash[:min(12, len(s.Hash))] }
 // Len returns the number of rules.
 func (s *Set) Len() int { return len(s.rules) }
 
-// Points returns the points whose events any rule is about, in order.
-func (s *Set) Points() (points []event.Point) {
+// Points returns the points whose events any rule is about, in order, and the ends of
+// system calls besides.
+func (s *Set) Points() (points []event.Point, calls event.WantedCalls) {
 	for p := range s.byPoint {
-		if len(s.byPoint[p]) > 0 {
+		if len(s.byPoint[p]) > 0 || event.Point(p) == event.Syscall && len(s.byCall) > 0 {
 			points = append(points, event.Point(p))
 		}
 	}
-	return points
+	for c := range s.byCall {
+		calls.Add(c, 0)
+	}
+	return points, calls
 }

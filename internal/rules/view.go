@@ -17,7 +17,7 @@ const maxFields = 64
 // next. It is for one goroutine at a time.
 type view struct {
 	node       Node
-	hostMount  uint32 // inode of the host's mount namespace, 0 if it is not known
+	self       Self
 	ev         *event.Event
 	unreadable bool // a text was asked for that could not be read
 	values     [maxFields]ref.Val
@@ -31,7 +31,7 @@ type view struct {
 func (v *view) begin(ev *event.Event) { v.ev = ev }
 
 // end lets go of the event.
-func (v *view) end() { *v = view{node: v.node, hostMount: v.hostMount} }
+func (v *view) end() { *v = view{node: v.node, self: v.self} }
 
 // ResolveName implements cel.Activation.
 func (v *view) ResolveName(name string) (any, bool) {

@@ -169,6 +169,13 @@ func (m *Manager) CreateNext(kind string, points []Point, to Sink) (name string,
 	return name, err
 }
 
+// Refresh calls Enable again, as somebody else now wants other events.
+func (m *Manager) Refresh() error {
+	m.change.Lock()
+	defer m.change.Unlock()
+	return m.o.Enable(wantedBy(m.sessions))
+}
+
 func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse func(session, sink string) Pulse) (skipped error, err error) {
 	m.change.Lock()
 	defer m.change.Unlock()

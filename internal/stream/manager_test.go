@@ -344,6 +344,10 @@ func TestSessionsEnableWhatTheyWant(t *testing.T) {
 			t.Errorf("%+v: enabled (-want +got):\n%s", step, diff)
 		}
 	}
+	f.enabled.Store(nil)
+	if err := f.Refresh(); err != nil || f.enabled.Load() == nil {
+		t.Errorf("refresh: %v, enabled %v", err, f.enabled.Load())
+	}
 }
 
 func TestCreateRefuses(t *testing.T) {
