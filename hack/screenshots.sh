@@ -1,13 +1,12 @@
 #!/bin/bash
 # screenshots.sh [SECONDS] runs the demo for a while and takes a picture of each
-# dashboard, and of the sensor's own page, with Chromium: docs/images/*.png. A panel
-# that shows an error fails it.
+# dashboard with Chromium: docs/images/*.png. A panel that shows an error fails it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/env.sh
 hack/need.sh browser
 
-seconds=${1:-180} port=${DEMO_PORT:-9090} sensor=${DEMO_SENSOR_PORT:-9743}
+seconds=${1:-180} port=${DEMO_PORT:-9090}
 profile=$(mktemp -d)
 hack/demo.sh &
 demo=$!
@@ -34,5 +33,3 @@ for file in dashboards/json/*.json; do
 	fi
 	browser --window-size=1500,1100 --screenshot="docs/images/$name.png" "$page"
 done
-browser --window-size=1100,1000 --screenshot=docs/images/landing.png "http://localhost:$sensor/"
-ls -l docs/images
