@@ -214,6 +214,8 @@ type shell struct{ began time.Time }
 func (s shell) Boot() time.Time { return s.began }
 func (shell) Node() string      { return "node-1" }
 
+func (shell) Container(id string) sink.Container { return sink.Container{ID: id} }
+
 func (shell) Process(pid uint32, startNS uint64) (sink.Process, bool) {
 	return sink.Process{PID: pid, ExecNS: startNS, Exe: "/bin/sh", Args: "sh\x00", Cwd: "/", ParentPID: 1, ParentStartNS: 1}, true
 }
