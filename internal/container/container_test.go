@@ -114,9 +114,9 @@ func TestContainerd(t *testing.T) {
 		"io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.uid": d.uid,
 		"io.kubernetes.container.name": "nginx",
 	}
-	nginx := d.runContainer(t, pod, podID, "nginx", "86391", labels)
-	bare := d.runContainer(t, pod, podID, "bare", "86392", nil)
-	d.ctr(t, "demo", "run", "--detach", "--net-host", "--snapshotter=native", imageName, "My_plain.name-1", "/bin/sleep", "86393")
+	nginx := d.runContainer(t, pod, podID, "nginx", span(1), labels)
+	bare := d.runContainer(t, pod, podID, "bare", span(2), nil)
+	d.ctr(t, "demo", "run", "--detach", "--net-host", "--snapshotter=native", imageName, "My_plain.name-1", "/bin/sleep", span(3))
 
 	c := start(t, map[string]string{"containerd": d.socket})
 	inPod := func(name, id string) container.Meta {
@@ -130,9 +130,9 @@ func TestContainerd(t *testing.T) {
 		id            container.ID
 		want          container.Meta
 	}{
-		{"kubelet's labels", "86391", container.ID{Name: nginx}, inPod("nginx", nginx)},
-		{"no labels", "86392", container.ID{Name: bare}, inPod("bare", bare)},
-		{"ctr", "86393", container.ID{Namespace: "demo", Name: "My_plain.name-1"}, container.Meta{
+		{"kubelet's labels", span(1), container.ID{Name: nginx}, inPod("nginx", nginx)},
+		{"no labels", span(2), container.ID{Name: bare}, inPod("bare", bare)},
+		{"ctr", span(3), container.ID{Namespace: "demo", Name: "My_plain.name-1"}, container.Meta{
 			Runtime: container.Containerd, Name: "My_plain.name-1", Image: imageName, Cgroup: "/demo/My_plain.name-1",
 		}},
 	} {
@@ -173,8 +173,8 @@ func TestContainerd(t *testing.T) {
 	})
 	t.Run("dies", func(t *testing.T) {
 		dies(t, c, d)
-		id := d.runContainer(t, pod, podID, "late", "86394", labels)
-		if got, place := resolved(t, c, sleeper(t, "86394")); got.Name != id || place != container.Inside {
+		id := d.runContainer(t, pod, podID, "late", span(4), labels)
+		if got, place := resolved(t, c, sleeper(t, span(4))); got.Name != id || place != container.Inside {
 			t.Errorf("%v, %v, want %s", got, place, id)
 		}
 		named(t, c, container.ID{Name: id}, inPod("nginx", id))
@@ -224,12 +224,12 @@ func dies(t *testing.T, c *container.Containers, d *containerd) {
 // TestPodman: real containers of a real podman, through its Docker-compatible API.
 func TestPodman(t *testing.T) {
 	p := newRuntimes(t).startPodman(t)
-	db := container.ID{Name: p.runContainer(t, "86395", "--name=db", "--label=io.kubernetes.pod.name=db-0", "--label=io.kubernetes.pod.namespace=shop")}
+	db := container.ID{Name: p.runContainer(t, span(5), "--name=db", "--label=io.kubernetes.pod.name=db-0", "--label=io.kubernetes.pod.namespace=shop")}
 	p.run(t, "podman", p.args("pod", "create", "--name=group", "--infra=false")...)
-	member := container.ID{Name: p.runContainer(t, "86396", "--name=member", "--pod=group", `--label=json={"a":["b"]}`)}
+	member := container.ID{Name: p.runContainer(t, span(6), "--name=member", "--pod=group", `--label=json={"a":["b"]}`)}
 
 	c := start(t, map[string]string{"podman": p.socket})
-	for seconds, id := range map[string]container.ID{"86395": db, "86396": member} {
+	for seconds, id := range map[string]container.ID{span(5): db, span(6): member} {
 		if got, place := resolved(t, c, sleeper(t, seconds)); got != id || place != container.Inside {
 			t.Errorf("%v, %v, want %v", got, place, id)
 		}

@@ -158,6 +158,10 @@ func (r *runtimes) busybox(t *testing.T) []byte {
 	return program
 }
 
+// span is for how many seconds the n-th container of a test sleeps: its mark, which
+// nothing has that an earlier run left behind.
+func span(n int) string { return strconv.Itoa(10*os.Getpid() + n + 100_000) }
+
 // sleeper finds the process that sleeps for so many seconds, as an event shows it.
 func sleeper(t *testing.T, seconds string) event.Process {
 	t.Helper()
