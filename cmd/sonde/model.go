@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,7 @@ type model struct {
 	containers *container.Containers // nil where no cgroup can be seen
 	teller     *teller
 	stale      chan struct{} // the picture is to be compared with the kernel's at once
+	surveyed   atomic.Bool   // what was there before the sensor has been looked for
 
 	mu        sync.Mutex // guards what follows
 	arguments bool       // what the configuration says
@@ -92,6 +94,7 @@ func (m *model) run(ctx context.Context, survey func(*state.Survey) (processes, 
 			if drift := v.Finish(survey(v)); drift != (state.Drift{}) {
 				m.log.Debug("state mended", "processes", drift.Processes, "connections", drift.Connections, "endpoints", drift.Endpoints)
 			}
+			m.surveyed.Store(true)
 			select {
 			case <-ctx.Done():
 				return nil

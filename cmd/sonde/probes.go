@@ -393,6 +393,8 @@ const silentAfter = 3 * bpf.CanaryInterval
 // NotReady returns why the sensor is not ready, nothing when it is.
 func (p *probes) NotReady() []string {
 	switch canary := p.canary.Stats(); {
+	case !p.model.surveyed.Load():
+		return []string{"the processes and sockets that were there before have not been listed yet"}
 	case canary.Arrived == 0:
 		return []string{"no canary event has arrived yet"}
 	case time.Since(canary.Last) > silentAfter:
