@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -244,8 +245,14 @@ func TestEventPathDoesNotAllocate(t *testing.T) {
 		p.check(err)
 		p.to(to)
 		p.deliver() // what is allocated once
-		if _, n := p.deliver(); float64(n) > maxAllocations*flooded {
-			t.Errorf("%s: %d allocations for %d events", s.name, n, flooded)
+		// What else runs in this process allocates too: the quietest of some counts.
+		least := uint64(math.MaxUint64)
+		for range 5 {
+			_, n := p.deliver()
+			least = min(least, n)
+		}
+		if float64(least) > maxAllocations*flooded {
+			t.Errorf("%s: %d allocations for %d events", s.name, least, flooded)
 		}
 	}
 }
