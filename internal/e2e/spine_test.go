@@ -211,14 +211,20 @@ func waitUntil(t *testing.T, ok func() error) {
 
 func waitFor(t *testing.T, patience time.Duration, ok func() error) {
 	t.Helper()
+	if err := within(patience, ok); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func within(patience time.Duration, ok func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := ok()
 		if err == nil {
-			return
+			return nil
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v: %v", patience, err)
+			return fmt.Errorf("waited %v: %w", patience, err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
