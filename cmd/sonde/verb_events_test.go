@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/sink"
@@ -85,19 +82,7 @@ func TestEvents(t *testing.T) {
 		if name != "events-json" {
 			stdout = withoutTime(stdout)
 		}
-		path := filepath.Join("testdata", "verbs", name+".txt")
-		if *update {
-			if err := os.WriteFile(path, []byte(stdout), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), stdout); diff != "" {
-			t.Errorf("%s differs; review and run go test -update (-want +got):\n%s", path, diff)
-		}
+		sameAsGolden(t, name, stdout)
 	}
 	if code, _, stderr := sonde(t, "events", "--address="+address, "--point=process/dance"); code != int(exitNoAnswer) || !strings.Contains(stderr, "process/dance") {
 		t.Errorf("a point that is none: exit code %d: %s", code, stderr)

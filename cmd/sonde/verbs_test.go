@@ -176,20 +176,26 @@ func TestVerbs(t *testing.T) {
 			if strings.Contains(name, "json") {
 				stdout = untimed(stdout)
 			}
-			path := filepath.Join("testdata", "verbs", name+".txt")
-			if *update {
-				if err := os.WriteFile(path, []byte(stdout), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), stdout); diff != "" {
-				t.Errorf("%s differs; review and run go test -update (-want +got):\n%s", path, diff)
-			}
+			sameAsGolden(t, name, stdout)
 		})
+	}
+}
+
+// sameAsGolden compares what a verb has printed with what is recorded of it.
+func sameAsGolden(t *testing.T, name, printed string) {
+	t.Helper()
+	path := filepath.Join("testdata", "verbs", name+".txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(printed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), printed); diff != "" {
+		t.Errorf("%s differs; review and run go test -update (-want +got):\n%s", path, diff)
 	}
 }
 
