@@ -347,7 +347,7 @@ func TestDefaultRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	events, file := filepath.Join(s.dir, "events.json"), filepath.Join(s.temp, "sonde.yaml")
-	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: container/start}, {name: module/load}, {name: bpf/load}, {name: syscall/ptrace/exit}, {name: signal/deliver, filter: {comm: [sonde, sleep]}},
+	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: container/start}, {name: module/load}, {name: bpf/load}, {name: syscall/ptrace/exit}, {name: signal/deliver},
     {name: process/exec}, {name: network/connect}, {name: network/listen}],
   sinks: [{name: jsonl, config: {path: ` + events + `}}]}]}`
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

@@ -78,7 +78,8 @@ var faults = map[string]fault{
 	"well":    {},
 	"stopped": {fires: []string{"SondeDown"}},
 	"killed":  {fires: []string{"SondeOOMKilled"}, implies: []string{"SondeDown"}}, // down until it is started again
-	"refused": {fires: []string{"SondeProbeNotAttached"}},
+	// In its small cgroup the tables are small as well.
+	"refused": {fires: []string{"SondeProbeNotAttached"}, implies: []string{"SondeStateEvicting"}},
 	"reload":  {fires: []string{"SondeConfigReloadFailed"}},
 	"sink":    {fires: []string{"SondeSinkErrors", "SondeSinkDown"}, implies: []string{"SondeEventsDropped"}}, // its losses are counted
 	// Stopped three quarters of the time: the ring fills, canaries and events are lost,
