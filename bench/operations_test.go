@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/bpf"
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // operation is what a ladder measures: one thing that a program asks of the kernel.
@@ -36,8 +37,11 @@ func processProbe(k *bpf.Kernel) error {
 	_, err := bpf.NewProcesses(k, bpf.ProcessesOptions{})
 	return err
 }
+func udpProbe(k *bpf.Kernel) error {
+	_, err := bpf.NewUDP(k, bpf.UDPOptions{CgroupPath: testenv.CgroupV2()})
+	return err
+}
 func tcpProbe(k *bpf.Kernel) error   { _, err := bpf.NewTCP(k, bpf.TCPOptions{}); return err }
-func udpProbe(k *bpf.Kernel) error   { _, err := bpf.NewUDP(k, bpf.UDPOptions{}); return err }
 func dropsProbe(k *bpf.Kernel) error { _, err := bpf.NewDrops(k); return err }
 
 func prepareSyscall(testing.TB) func() {

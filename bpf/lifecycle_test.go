@@ -3,6 +3,8 @@ package bpf
 import (
 	"errors"
 	"testing"
+
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // The last scrape comes after the end of counting: everything stays readable.
@@ -13,7 +15,7 @@ func TestCountsStayReadableAfterDetach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	udp, err := NewUDP(k, UDPOptions{})
+	udp, err := NewUDP(k, UDPOptions{CgroupPath: testenv.CgroupV2()})
 	if err != nil {
 		t.Fatal(err)
 	}

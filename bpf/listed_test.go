@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // ownNetNS is the inode number of this thread's network namespace.
@@ -119,7 +121,7 @@ func TestUDPSeedsFromAList(t *testing.T) {
 		must(t, "bind", unix.Bind(fd, at("10.1.2.3", 4000)))
 		shared = append(shared, fd)
 	}
-	u, err := NewUDP(k, UDPOptions{Listed: listOf([]ListedSocket{
+	u, err := NewUDP(k, UDPOptions{CgroupPath: testenv.CgroupV2(), Listed: listOf([]ListedSocket{
 		ends(t, client, true), ends(t, server, true), ends(t, unused, true), ends(t, shared[0], false), ends(t, shared[1], false),
 	})})
 	must(t, "new udp probe", err)

@@ -66,7 +66,7 @@ func TestLayouts(t *testing.T) {
 	newProcesses(t, k, ProcessesOptions{Max: 4096})
 	_, err := NewSyscalls(k, SyscallsOptions{ThreadSlots: 4096})
 	must(t, "new syscalls probe", err)
-	_, err = NewUDP(k, UDPOptions{MaxFlows: 4096, MaxSockets: 4096})
+	_, err = NewUDP(k, UDPOptions{CgroupPath: testenv.CgroupV2(), MaxFlows: 4096, MaxSockets: 4096})
 	must(t, "new udp probe", err)
 	_, err = NewTCP(k, TCPOptions{MaxSockets: 4096})
 	must(t, "new tcp probe", err)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // release is a kernel's: major and minor.
@@ -72,7 +73,7 @@ func TestProbesOfThisKernel(t *testing.T) {
 				{"syscalls", func() (ProbeStatus, error) { return status(NewSyscalls(k, SyscallsOptions{})) }},
 				{"process", func() (ProbeStatus, error) { return status(NewProcesses(k, ProcessesOptions{})) }},
 				{"tcp", func() (ProbeStatus, error) { return status(NewTCP(k, TCPOptions{})) }},
-				{"udp", func() (ProbeStatus, error) { return status(NewUDP(k, UDPOptions{})) }},
+				{"udp", func() (ProbeStatus, error) { return status(NewUDP(k, UDPOptions{CgroupPath: testenv.CgroupV2()})) }},
 				{"drops", func() (ProbeStatus, error) { return status(NewDrops(k)) }},
 				{"oom", func() (ProbeStatus, error) { return status(NewOOM(k, OOMOptions{})) }},
 			} {

@@ -1,13 +1,11 @@
 package bpf
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -49,7 +47,7 @@ type UDPOptions struct {
 	// Listed lists bound and connected sockets where the kernel refuses to iterate
 	// over files; with it they are at least in the gauges. May be nil.
 	Listed SocketList
-	// CgroupPath is where the root of cgroup v2 is mounted; "" looks for it.
+	// CgroupPath is where the root of cgroup v2 is mounted.
 	CgroupPath string
 	// Idle closes flows without a datagram, 0 for DefaultFlowIdle.
 	Idle time.Duration
@@ -84,12 +82,8 @@ func NewUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
 }
 
 func makeUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
-	root := opts.CgroupPath
-	if root == "" {
-		var err error
-		if root, err = cgroup2Root(); err != nil {
-			return nil, err
-		}
+	if opts.CgroupPath == "" {
+		return nil, ErrNoCgroup2
 	}
 	opts.MaxFlows = cmp.Or(opts.MaxFlows, DefaultMaxFlows)
 	opts.MaxSockets = cmp.Or(opts.MaxSockets, DefaultMaxUDPSockets)
@@ -113,7 +107,7 @@ func makeUDP(k *Kernel, opts UDPOptions) (*UDP, error) {
 		u.listing = listing{list: opts.Listed, role: byPorts}
 		u.degraded = append(u.degraded, u.listing.begin(u.obj))
 	}
-	if err := u.attach(root); err != nil {
+	if err := u.attach(opts.CgroupPath); err != nil {
 		return nil, err
 	}
 	return u, u.listing.prune()
@@ -216,35 +210,6 @@ func (u *UDP) iterate(flows bool) error {
 
 // ErrNoCgroup2 says that the root of cgroup v2 is mounted nowhere in sight.
 var ErrNoCgroup2 = errors.New("cgroup v2 is not mounted")
-
-// cgroup2Root finds where the root of cgroup v2 is mounted.
-func cgroup2Root() (string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return "", fmt.Errorf("find cgroup v2: %w", err)
-	}
-	defer f.Close()
-	return parseCgroup2Root(f)
-}
-
-// parseCgroup2Root reads lines like
-// "35 28 0:30 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw".
-func parseCgroup2Root(r io.Reader) (string, error) {
-	const root, mountPoint = 3, 4
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		mount, fs, found := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(mount)
-		if found && strings.HasPrefix(fs, "cgroup2 ") && len(fields) > mountPoint && fields[root] == "/" {
-			// octal escapes stand for blanks in paths
-			return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(fields[mountPoint]), nil
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("find cgroup v2: %w", err)
-	}
-	return "", ErrNoCgroup2
-}
 
 // Run takes ended flows out of the kernel's map until ctx is done. Read does the
 // same: without Run the counts are right, but ended flows take up room.

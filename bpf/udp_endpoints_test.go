@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // surveyedUDP returns what a survey yields at a port.
@@ -253,7 +254,7 @@ func TestUDPSeededFlowsIdle(t *testing.T) {
 // does not see.
 func TestUDPWithoutIterators(t *testing.T) {
 	k := newKernel(t, Options{RingBytes: 1 << 20, refuseIterators: true})
-	u, err := NewUDP(k, UDPOptions{})
+	u, err := NewUDP(k, UDPOptions{CgroupPath: testenv.CgroupV2()})
 	must(t, "new udp probe", err)
 	if s := u.Status(); !s.Attached || !strings.Contains(s.Reason, "sockets are only known from their start") {
 		t.Errorf("%+v", s)

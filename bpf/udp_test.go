@@ -3,7 +3,6 @@ package bpf
 import (
 	"errors"
 	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,8 +17,8 @@ import (
 func newUDP(t *testing.T, opts UDPOptions) (*UDP, *Kernel) {
 	t.Helper()
 	k := newKernel(t, Options{RingBytes: 1 << 20})
-	if _, err := cgroup2Root(); err != nil {
-		testenv.Skip(t, err.Error())
+	if opts.CgroupPath = testenv.CgroupV2(); opts.CgroupPath == "" {
+		testenv.Skip(t, ErrNoCgroup2.Error())
 	}
 	u, err := NewUDP(k, opts)
 	must(t, "new udp probe", err)
@@ -357,20 +356,5 @@ func TestUDPFullMap(t *testing.T) {
 	must(t, "read", err)
 	if f := s.Flows[Outbound][Public]; f.Opened == 0 || f.Opened != f.Closed {
 		t.Errorf("%+v does not add up", f)
-	}
-}
-
-func TestParseCgroup2Root(t *testing.T) {
-	const hybrid = `24 1 0:22 / /sys/fs/cgroup rw shared:4 - tmpfs tmpfs rw
-30 24 0:27 /pod1 /elsewhere rw - cgroup2 cgroup2 rw
-31 24 0:27 / /sys/fs/cgroup/uni\040fied rw,relatime shared:9 master:2 - cgroup2 cgroup rw,nsdelegate
-32 24 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
-`
-	got, err := parseCgroup2Root(strings.NewReader(hybrid))
-	if want := "/sys/fs/cgroup/uni fied"; got != want || err != nil {
-		t.Errorf("got %q, %v; want %q", got, err, want)
-	}
-	if _, err := parseCgroup2Root(strings.NewReader("24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n")); !errors.Is(err, ErrNoCgroup2) {
-		t.Errorf("without cgroup v2: %v", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
 
 // MemoryCgroup makes a cgroup that may use limit bytes, without swap, and returns
@@ -35,4 +37,13 @@ func MemoryCgroup(tb testing.TB, limit int) string {
 	}
 	os.WriteFile(filepath.Join(dir, "memory.swap.max"), []byte("0"), 0) // where there is one
 	return dir
+}
+
+// CgroupV2 returns the root of cgroup v2, "" where there is none.
+func CgroupV2() string {
+	found, err := procfs.New(procfs.Options{}).CgroupV2()
+	if err != nil || len(found) == 0 {
+		return ""
+	}
+	return found[0].Dir
 }
