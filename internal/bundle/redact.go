@@ -11,6 +11,9 @@ import (
 // mark takes the place of a secret.
 const mark = "[redacted]"
 
+// secretName is a name that says that its value is a secret, and what stands between them.
+const secretName = `(?:password|passwd|passphrase|secret|token|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|cookie)[\w.-]*["']?\s*[:=]\s*`
+
 // shapes are what secrets look like. Of each match the groups are kept, and the mark
 // stands between them.
 var shapes = []*regexp.Regexp{
@@ -21,7 +24,9 @@ var shapes = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)((?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^"'\r\n]+()`),
 	regexp.MustCompile(`(?i)\b(bearer\s+)[a-z0-9._~+/=-]{8,}()`),
 	// a name that says so, and its value, as in files, environments and arguments
-	regexp.MustCompile(`(?i)((?:password|passwd|passphrase|secret|token|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|cookie)[\w.-]*["']?\s*[:=]\s*["']?)[^\s"',;{}\[\]]+()`),
+	regexp.MustCompile(`(?i)(` + secretName + `")(?:[^"\\\n]|\\.)+(")`),
+	regexp.MustCompile(`(?i)(` + secretName + `')[^'\n]+(')`),
+	regexp.MustCompile(`(?i)(` + secretName + `["']?)[^\s"',;{}\[\]]+()`),
 	regexp.MustCompile(`(?i)(--?(?:[\w.-]*-)?(?:password|secret|token|api-key)\s+)\S+()`),
 	// whole environments, as systemctl shows them
 	regexp.MustCompile(`(?m)^(Environment=).+()`),
