@@ -270,13 +270,22 @@ func (s *settings) values(c *config.Config) []config.Value {
 	return append(all, c.Values()...)
 }
 
-// logValues lists what is not a default, for one line at the start.
+// logValues lists what is not a default, for one line at the start. Of sessions it
+// lists the names: what filters and sinks are given may be secret.
 func (s *settings) logValues(c *config.Config) []any {
 	var attrs []any
 	for _, v := range s.values(c) {
-		if v.Origin != config.OriginDefault {
-			attrs = append(attrs, slog.Any(v.Key, v.Value))
+		if v.Origin == config.OriginDefault {
+			continue
 		}
+		if sessions, is := v.Value.([]config.Session); is {
+			names := []string{}
+			for _, one := range sessions {
+				names = append(names, one.Name)
+			}
+			v.Value = names
+		}
+		attrs = append(attrs, slog.Any(v.Key, v.Value))
 	}
 	return attrs
 }
