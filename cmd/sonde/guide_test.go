@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sonde-ebpf/sonde/internal/config"
 )
 
 // TestDocumentedCommands parses every command of the sensor that a page tells its
@@ -45,6 +47,33 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 	if n < 8 {
 		t.Errorf("only %d commands were found", n)
+	}
+}
+
+// TestDocumentedConfigurations: what a page shows as configuration file is one, in all
+// its parts.
+func TestDocumentedConfigurations(t *testing.T) {
+	for _, page := range []string{"configure.md", "sessions.md"} {
+		text, err := os.ReadFile("../../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, found := strings.Cut(string(text), "\n```yaml\n")
+		if !found {
+			t.Errorf("%s shows no configuration", page)
+		}
+		for ; found; _, rest, found = strings.Cut(rest, "\n```yaml\n") {
+			var file string
+			file, rest, _ = strings.Cut(rest, "\n```\n")
+			c := config.New(defaultCollectors(false))
+			err := c.Read(page, []byte(file))
+			if err == nil {
+				_, err = listedSessions(c.Runtime.Sessions)
+			}
+			if err != nil {
+				t.Errorf("%v in\n%s", err, file)
+			}
+		}
 	}
 }
 
