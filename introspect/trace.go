@@ -97,8 +97,9 @@ func (c *call) createSession() error {
 	return c.answer(CreatedAnswer{name, notNil(passed)})
 }
 
-// deleteTimeout is how long the sinks of a session may take to empty their queues.
-const deleteTimeout = 10 * time.Second
+// deleteTimeout is how long the sinks of a session may take to empty their queues. With
+// what a sink may take to return after it, it ends before a client's patience.
+const deleteTimeout = 5 * time.Second
 
 // deleteSession answers DELETE /trace/sessions/{name}.
 func (c *call) deleteSession() error {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
 // fileOptions say how a file is kept.
@@ -58,7 +60,9 @@ type file struct {
 	size   int64
 	began  time.Time
 	synced time.Time
-	torn   bool // the last write could not be taken back
+	torn   bool      // the last write could not be taken back
+	pipe   bool      // it is no regular file: nothing to put aside, and somebody has to read it
+	until  time.Time // when the patience with whoever reads a pipe ends, for this batch
 	aside  sync.WaitGroup
 }
 
@@ -68,7 +72,10 @@ func openFile(o fileOptions) (*file, error) {
 }
 
 func (f *file) open() error {
-	opened, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, os.FileMode(f.mode))
+	opened, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, os.FileMode(f.mode))
+	if errors.Is(err, unix.ENXIO) {
+		return fmt.Errorf("%w: nobody reads this pipe", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -80,11 +87,15 @@ func (f *file) open() error {
 		return errors.Join(err, opened.Close())
 	}
 	f.f, f.size, f.began = opened, info.Size(), time.Now()
-	if !info.Mode().IsRegular() { // a pipe or a device: nothing to put aside
+	if f.pipe = !info.Mode().IsRegular(); f.pipe {
 		f.maxSize, f.every = 1<<62, 0
 	}
 	return nil
 }
+
+// PipePatience is how long a pipe is waited for whose reader takes nothing, for one
+// batch. What was taken of it until then may be read besides being lost.
+const PipePatience = time.Second
 
 // Write appends whole lines, all of b or none.
 func (f *file) Write(b []byte) (int, error) {
@@ -116,6 +127,10 @@ func (f *file) ready(n int64) error {
 			return err
 		}
 	}
+	if f.pipe && f.until.IsZero() {
+		f.until = time.Now().Add(PipePatience)
+		_ = f.f.SetWriteDeadline(f.until) // a device may have none
+	}
 	if !f.torn {
 		return nil
 	}
@@ -126,8 +141,9 @@ func (f *file) ready(n int64) error {
 	return err
 }
 
-// Sync makes the lines of a batch last, as often as that is wanted.
+// Sync ends a batch, and makes its lines last as often as that is wanted.
 func (f *file) Sync() error {
+	f.until = time.Time{}
 	if f.f == nil || f.sync < 0 || time.Since(f.synced) < f.sync {
 		return nil
 	}
@@ -222,5 +238,13 @@ func compress(name string, mode uint32) (err error) {
 	return z.Close()
 }
 
-// full reports whether an error says that there is no room.
-func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+// lossOf is what an error of a write costs an event.
+func lossOf(err error) event.Loss {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return event.LossDisk
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.EPIPE):
+		return event.LossPeer
+	}
+	return event.LossWrite
+}

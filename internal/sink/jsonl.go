@@ -144,10 +144,7 @@ func (s *JSONLines) settle(from, to int, err error) {
 	if err == nil {
 		return
 	}
-	loss := event.LossWrite
-	if full(err) {
-		loss = event.LossDisk
-	}
+	loss := lossOf(err)
 	for i := from; i < to; i++ {
 		if s.outcome[i] == delivered {
 			s.outcome[i] = loss

@@ -156,6 +156,56 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A pipe that nobody reads is refused, one whose reader stands still costs the events of
+// that time, and the line that was torn ends where it is.
+func TestPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := NewJSONLines(map[string]any{"path": path}, anywhere, small{}); err == nil {
+		s.Close()
+		t.Fatal("a pipe without a reader is accepted")
+	}
+	reader, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	s := open(t, map[string]any{"path": path})
+	const batch = 200
+	var lost tally
+	sent := 0
+	for lost.total() == 0 {
+		s.Deliver(exits(batch), lost.lose)
+		sent += batch
+	}
+	taken := make([]byte, 1<<20)
+	n, err := reader.Read(taken)
+	if err != nil || lost[event.LossPeer] != batch {
+		t.Fatalf("lost %v, read %d bytes: %v", lost, n, err)
+	}
+	s.Deliver(exits(1), lost.lose)
+	if err := s.Close(); err != nil || lost.total() != batch {
+		t.Errorf("lost %v after the reader went on: %v", lost, err)
+	}
+	more, err := reader.Read(taken[n:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, torn := 0, 0
+	for line := range bytes.Lines(taken[:n+more]) {
+		if encoding.Valid(line) {
+			whole++
+		} else {
+			torn++
+		}
+	}
+	if delivered := sent - batch + 1; whole < delivered || whole >= delivered+batch || torn > 1 {
+		t.Errorf("%d lines of %d that were delivered, %d torn", whole, delivered, torn)
+	}
+}
+
 // A file that cannot be begun anew is tried again with every batch.
 func TestDirectoryThatGoes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")

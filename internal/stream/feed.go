@@ -204,8 +204,9 @@ func (f *feed) end(deadline <-chan struct{}) bool {
 	}
 }
 
-// graceTime is for a sink to return from a call when its time is up.
-const graceTime = time.Second
+// graceTime is for a sink to return from a call when its time is up. None of ours waits
+// as long for who is at its other end.
+const graceTime = 3 * time.Second
 
 // stat reads the ledger; outcomes first, so that a snapshot of a busy feed never
 // shows more of them than events.

@@ -55,14 +55,14 @@ func (c *conn) shakeHands() (err error) {
 	return c.SetDeadline(time.Time{})
 }
 
-// send sends one datagram. It waits for room as long as it has patience, and no
-// longer than that; errFull says that there was none.
-func (c *conn) send(datagram []byte, patience time.Duration) error {
+// send sends one datagram. It waits for room until the time is up; errFull says that
+// there was none.
+func (c *conn) send(datagram []byte, until time.Time) error {
 	err := c.try(datagram, true)
-	if !errors.Is(err, syscall.EAGAIN) || patience == 0 {
+	if !errors.Is(err, syscall.EAGAIN) || !time.Now().Before(until) {
 		return asFull(err)
 	}
-	if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetWriteDeadline(until); err != nil {
 		return err
 	}
 	return errors.Join(asFull(c.try(datagram, false)), c.SetWriteDeadline(time.Time{}))

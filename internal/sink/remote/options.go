@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Options say where the monitor is and how long a message waits for it. They are
+// Options say where the monitor is and how long a batch of messages waits for it. They are
 // those of gVisor's sink, but for one default: the events of this one have a queue
 // behind them, so that it may wait.
 type Options struct {
@@ -24,8 +24,10 @@ const (
 	DefaultBackoff    = 25 * time.Microsecond
 	DefaultBackoffMax = 10 * time.Millisecond
 
-	// MaxRetries bounds the patience with one message.
-	MaxRetries = 1000
+	// MaxRetries bounds what may be written, MaxPatience what comes of it: the end of a
+	// session does not wait longer for a monitor that takes nothing.
+	MaxRetries  = 1000
+	MaxPatience = time.Second
 )
 
 // ParseOptions reads the config object of a session's sink. It returns every fault.
@@ -78,12 +80,12 @@ func period(value any) (time.Duration, error) {
 	return d, nil
 }
 
-// patience is how long a message waits for room: the sum of the pauses.
+// patience is how long a batch waits for room: the sum of the pauses, within bounds.
 func (o *Options) patience() (sum time.Duration) {
 	pause := o.Backoff
 	for range o.Retries {
 		sum += pause
 		pause = min(2*pause, o.BackoffMax)
 	}
-	return sum
+	return min(sum, MaxPatience)
 }

@@ -33,6 +33,7 @@ type Sink struct {
 	conn    *conn // nil while there is none
 	pause   time.Duration
 	retryAt time.Time
+	until   time.Time // when the patience with a full socket ends, for this batch
 
 	converter converter
 	encoder   wire.Encoder
@@ -53,9 +54,11 @@ func Open(o Options) (*Sink, error) {
 	return &Sink{options: o, conn: c}, nil
 }
 
-// Deliver sends the events, one message each.
+// Deliver sends the events, one message each. It waits for a monitor that does not make
+// room as long as it has patience, for all of them together.
 func (s *Sink) Deliver(batch []event.Event, lost func(*event.Event, event.Loss)) {
 	s.converter.setClock()
+	s.until = time.Now().Add(s.options.patience())
 	for i := range batch {
 		if loss, ok := s.send(&batch[i]); !ok {
 			s.lost++
@@ -77,7 +80,7 @@ func (s *Sink) send(ev *event.Event) (event.Loss, bool) {
 		}
 		total := s.lost
 		s.datagram = s.encoder.Append(s.datagram[:0], m, total-s.base)
-		switch err := s.conn.send(s.datagram, s.options.patience()); {
+		switch err := s.conn.send(s.datagram, s.until); {
 		case err == nil:
 			s.told = total
 			return 0, true
