@@ -18,6 +18,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/container"
 	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // start runs Containers until the test ends. The sockets are the only places where
@@ -49,7 +50,7 @@ func start(t *testing.T, sockets map[string]string) *container.Containers {
 // resolved waits until a process is placed.
 func resolved(t *testing.T, c *container.Containers, p event.Process) (id container.ID, place container.Place) {
 	t.Helper()
-	eventually(t, "process is placed", func() bool {
+	testenv.Eventually(t, "process is placed", func() bool {
 		id, place = c.Resolve(&p, false)
 		return place != container.Searching
 	})
@@ -63,7 +64,7 @@ func named(t *testing.T, c *container.Containers, id container.ID, want containe
 		m     container.Meta
 		state container.State
 	)
-	eventually(t, id.String()+" has a name", func() bool {
+	testenv.Eventually(t, id.String()+" has a name", func() bool {
 		m, state = c.Lookup(id)
 		return state == container.Named
 	})
@@ -80,7 +81,7 @@ func resides(t *testing.T, c *container.Containers, p event.Process, id containe
 	if view := c.View(); view.V1Controller != "" {
 		v1 = cgroupV1(t, int(p.PID), view.V1, view.V1Controller)
 	}
-	eventually(t, "cgroups of "+id.String()+" are known", func() bool {
+	testenv.Eventually(t, "cgroups of "+id.String()+" are known", func() bool {
 		r := c.Reside(p.CgroupID, v1)
 		return r.Place == container.Inside && r.ID == id && !r.Gone
 	})
@@ -98,7 +99,7 @@ func up(c *container.Containers, r container.Runtime) container.RuntimeStatus {
 // reason waits until a runtime is down for the wanted reason, or up with Answers.
 func reason(t *testing.T, c *container.Containers, r container.Runtime, want container.Reason) {
 	t.Helper()
-	eventually(t, r.String()+" is "+want.String(), func() bool {
+	testenv.Eventually(t, r.String()+" is "+want.String(), func() bool {
 		s := up(c, r)
 		return s.Reason == want && s.Up == (want == container.Answers)
 	})
@@ -107,7 +108,7 @@ func reason(t *testing.T, c *container.Containers, r container.Runtime, want con
 // TestContainerd: real containers of a real containerd, by cgroup id and by pid,
 // under the names a kubelet gave them; then the runtime dies and comes back.
 func TestContainerd(t *testing.T) {
-	d := newRuntimes(t).startContainerd(t)
+	d := startContainerd(t, testenv.NewRuntimes(t))
 	pod := d.pod(t, "shop", "web-0")
 	podID := d.runPod(t, pod)
 	labels := map[string]string{
@@ -184,7 +185,7 @@ func TestContainerd(t *testing.T) {
 // shortLived: what was learnt of a container outlives it.
 func shortLived(t *testing.T, c *container.Containers, name string) {
 	id := container.ID{Name: name}
-	eventually(t, "it has come and gone", func() bool {
+	testenv.Eventually(t, "it has come and gone", func() bool {
 		m, state := c.Lookup(id)
 		return state == container.Named && !m.Ended.IsZero()
 	})
@@ -192,7 +193,7 @@ func shortLived(t *testing.T, c *container.Containers, name string) {
 	if m.Pod != "web-0" || m.Name != "nginx" { // the label, not CRI's own name, is what counts
 		t.Errorf("%+v", m)
 	}
-	if _, err := os.Stat(filepath.Join(cgroupV2(), m.Cgroup)); err == nil {
+	if _, err := os.Stat(filepath.Join(testenv.CgroupV2(), m.Cgroup)); err == nil {
 		t.Errorf("%s is still there", m.Cgroup)
 	}
 }
@@ -223,12 +224,12 @@ func dies(t *testing.T, c *container.Containers, d *containerd) {
 
 // TestPodman: real containers of a real podman, through its Docker-compatible API.
 func TestPodman(t *testing.T) {
-	p := newRuntimes(t).startPodman(t)
-	db := container.ID{Name: p.runContainer(t, span(5), "--name=db", "--label=io.kubernetes.pod.name=db-0", "--label=io.kubernetes.pod.namespace=shop")}
-	p.run(t, "podman", p.args("pod", "create", "--name=group", "--infra=false")...)
-	member := container.ID{Name: p.runContainer(t, span(6), "--name=member", "--pod=group", `--label=json={"a":["b"]}`)}
+	p := testenv.NewRuntimes(t).StartPodman(t)
+	db := container.ID{Name: p.Sleep(t, span(5), "--name=db", "--label=io.kubernetes.pod.name=db-0", "--label=io.kubernetes.pod.namespace=shop")}
+	p.Podman(t, "pod", "create", "--name=group", "--infra=false")
+	member := container.ID{Name: p.Sleep(t, span(6), "--name=member", "--pod=group", `--label=json={"a":["b"]}`)}
 
-	c := start(t, map[string]string{"podman": p.socket})
+	c := start(t, map[string]string{"podman": p.Socket})
 	for seconds, id := range map[string]container.ID{span(5): db, span(6): member} {
 		if got, place := resolved(t, c, sleeper(t, seconds)); got != id || place != container.Inside {
 			t.Errorf("%v, %v, want %v", got, place, id)
@@ -243,7 +244,7 @@ func TestPodman(t *testing.T) {
 		t.Errorf("by its first 12 digits: %+v", found)
 	}
 
-	p.kill(syscall.SIGKILL)
+	p.Kill(syscall.SIGKILL)
 	reason(t, c, container.Podman, container.Refused)
 	if m, state := c.Lookup(db); state != container.Named || m.Name != "db" {
 		t.Errorf("without the runtime: %+v, %v", m, state)

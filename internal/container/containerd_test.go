@@ -11,29 +11,28 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/sonde-ebpf/sonde/internal/procfs"
+	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
 
 // containerd is a private containerd with its CRI.
 type containerd struct {
-	*runtimes
+	*testenv.Runtimes
 	socket string
 	kill   func(syscall.Signal)
 	api    cri.RuntimeServiceClient
 	uid    string // of the pods it is given
 }
 
-func (r *runtimes) startContainerd(t *testing.T) *containerd {
+func startContainerd(t *testing.T, r *testenv.Runtimes) *containerd {
 	t.Helper()
-	c := &containerd{runtimes: r, socket: r.path("containerd.sock"), uid: podUID()}
+	c := &containerd{Runtimes: r, socket: r.Path("containerd.sock"), uid: podUID()}
 	// oom_score_adj and its like need CAP_SYS_RESOURCE, which a test may lack; the
 	// native snapshotter needs no overlayfs.
-	r.write(t, "containerd.toml", `version = 2
+	r.Write(t, "containerd.toml", `version = 2
 root = "DIR/root"
 state = "DIR/state"
 [grpc]
@@ -57,11 +56,11 @@ state = "DIR/state"
 	c.api = cri.NewRuntimeServiceClient(conn)
 	c.start(t)
 	t.Cleanup(func() { c.cleanUp(t) })
-	if err := os.WriteFile(r.path("image.tar"), image(t, r.busybox(t)), 0o644); err != nil {
+	if err := os.WriteFile(r.Path("image.tar"), image(t, r.Busybox(t)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, namespace := range []string{"k8s.io", "demo"} {
-		c.ctr(t, namespace, "images", "import", "--snapshotter", "native", r.path("image.tar"))
+		c.ctr(t, namespace, "images", "import", "--snapshotter", "native", r.Path("image.tar"))
 	}
 	return c
 }
@@ -70,8 +69,8 @@ state = "DIR/state"
 func (c *containerd) start(t *testing.T) {
 	t.Helper()
 	_ = os.RemoveAll(c.socket) // as a leftover of the one before
-	c.kill = c.daemon(t, "containerd", "--config", c.path("containerd.toml"))
-	eventually(t, "containerd answers", c.answers)
+	c.kill = c.Daemon(t, "containerd", "--config", c.Path("containerd.toml"))
+	testenv.Eventually(t, "containerd answers", c.answers)
 }
 
 // answers reports whether it is up and has found its containers again.
@@ -84,7 +83,7 @@ func (c *containerd) answers() bool {
 
 func (c *containerd) ctr(t *testing.T, namespace string, args ...string) string {
 	t.Helper()
-	return c.run(t, "ctr", append([]string{"--address", c.socket, "--namespace", namespace}, args...)...)
+	return c.Run(t, "ctr", append([]string{"--address", c.socket, "--namespace", namespace}, args...)...)
 }
 
 // cleanUp ends everything that runs, whatever became of the test.
@@ -110,26 +109,7 @@ func (c *containerd) cleanUp(t *testing.T) {
 		c.ctr(t, "demo", "tasks", "delete", "--force", task)
 	}
 	c.kill(syscall.SIGTERM)
-	removeCgroups(t, filepath.Base(c.cgroup()), "demo", "kubepods")
-}
-
-// removeCgroups removes what a runtime leaves: the cgroups around its containers.
-func removeCgroups(t *testing.T, names ...string) {
-	mounts, err := procfs.New(procfs.Options{}).SelfMounts()
-	if err != nil {
-		t.Error(err)
-	}
-	for _, m := range mounts {
-		if m.Type != "cgroup" && m.Type != "cgroup2" {
-			continue
-		}
-		for _, name := range names {
-			for _, dir := range []string{m.Point, filepath.Join(m.Point, "kubepods")} {
-				// One that is not empty is somebody else's.
-				_ = unix.Rmdir(filepath.Join(dir, name))
-			}
-		}
-	}
+	testenv.RemoveCgroups(t, filepath.Base(c.cgroup()), "demo", "kubepods")
 }
 
 func podUID() string {
@@ -146,7 +126,7 @@ func (c *containerd) pod(t *testing.T, namespace, name string) *cri.PodSandboxCo
 	return &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Namespace: namespace, Name: name, Uid: c.uid},
 		Labels:       map[string]string{"io.kubernetes.pod.namespace": namespace, "io.kubernetes.pod.name": name, "io.kubernetes.pod.uid": c.uid},
-		LogDirectory: c.path("log"),
+		LogDirectory: c.Path("log"),
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent:    c.cgroup(),
 			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: hostNetwork()},
