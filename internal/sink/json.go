@@ -13,6 +13,8 @@ import (
 type json struct {
 	b    []byte
 	next bool // something stands before, so a comma is due
+
+	stamps stamps
 }
 
 // comma begins a member or an element.
@@ -98,7 +100,7 @@ func (j *json) quoted(name, v string) {
 func (j *json) time(name string, t time.Time) {
 	j.key(name)
 	j.b = append(j.b, '"')
-	j.b = t.UTC().AppendFormat(j.b, time.RFC3339Nano)
+	j.b = j.stamps.append(j.b, t)
 	j.b = append(j.b, '"')
 	j.next = true
 }
