@@ -17,8 +17,8 @@ import (
 
 // Times of a stream of events.
 const (
-	// stallTime is how long a client may take nothing before it is cut off.
-	stallTime = 30 * time.Second
+	// StallTime is how long a client may take nothing before it is cut off.
+	StallTime = 30 * time.Second
 	// partTime is for a client to take what waits for it when its stream ends.
 	partTime = time.Second
 )
@@ -116,7 +116,7 @@ func (s *eventStream) write() {
 	if s.failed || len(s.buf) == 0 {
 		return
 	}
-	s.expect(stallTime, false)
+	s.expect(StallTime, false)
 	_, err := s.c.w.Write(s.buf)
 	if err == nil {
 		err = http.NewResponseController(s.c.w).Flush()
@@ -159,7 +159,7 @@ func (c *call) eventChoice() (points []stream.Point, container *string, err erro
 			return nil, nil, err
 		}
 	}
-	filter.Names, filter.Paths, filter.Args, filter.Rules = c.several("comm"), c.several("path"), c.several("argument"), c.several("rule")
+	filter.Names, filter.Paths, filter.Args, filter.Rules = c.several("comm"), c.several("path"), c.values[anyText], c.several("rule")
 	if c.values.Has("container") {
 		q, err := c.query()
 		if err != nil {

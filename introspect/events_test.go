@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"testing"
@@ -47,7 +48,9 @@ func (m managedTrace) DeleteSession(ctx context.Context, name string) (stream.Se
 }
 
 func (m managedTrace) exec(pid uint32) {
-	m.Publish(&event.Event{Point: event.ProcessExec, Process: event.Process{PID: pid, TID: pid}})
+	ev := event.Event{Point: event.ProcessExec, Process: event.Process{PID: pid, TID: pid}}
+	new(event.Editor).Set(&ev, event.TextArgs, fmt.Appendf(nil, "tar\x00--pid=%d,x\x00", pid), false)
+	m.Publish(&ev)
 }
 
 // live is a server with sessions and a client.
@@ -115,9 +118,10 @@ func waitForNone(t *testing.T, m managedTrace) {
 func TestEventsAreFollowed(t *testing.T) {
 	m, c, _ := live(t)
 	for query, want := range map[string]int{
-		"":                             7,
-		"?point=sentry/execve&pid=8,9": 8,
-		"?container=" + webID[:12]:     101,
+		"":                                  7,
+		"?point=sentry/execve&pid=8,9":      8,
+		"?argument=-x&argument=--pid%3D9,x": 9,
+		"?container=" + webID[:12]:          101,
 		"?container=host&point=process/exec&pid=9": 9,
 	} {
 		lines, leave := follow(t, c, query)

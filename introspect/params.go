@@ -25,7 +25,7 @@ var parameters = []struct{ name, values, about string }{
 	{"uid", "numbers, with commas between them", "Only events of processes with one of those real user ids."},
 	{"comm", "names, with commas between them", "Only events of threads with one of those names."},
 	{"path", "beginnings of paths, with commas between them", "Only executions of files whose path begins with one of them."},
-	{"argument", "texts, with commas between them", "Only executions with an argument that is one of them, whole."},
+	{"argument", "a text, as it is; may be given several times", "Only executions with an argument that is one of them, whole."},
 	{"rule", "names of detection rules, with commas between them, or `*`", "Only events that fit one of those rules, or any."},
 	{"pid", "1 to 4194303", "Only that process; of events also several, with commas between them. The number is the machine's, not that of a container."},
 	{"syscall", "a name, such as `read`", "Only that system call."},
@@ -41,6 +41,10 @@ const (
 	maxSeconds = 300
 )
 
+// anyText is the parameter whose values may have commas in them, so that several are
+// several parameters.
+const anyText = "argument"
+
 // checkParameters refuses what cannot be read, is not known, or is given twice.
 func (c *call) checkParameters(known []string) error {
 	values, err := url.ParseQuery(c.r.URL.RawQuery)
@@ -54,7 +58,7 @@ func (c *call) checkParameters(known []string) error {
 			return problemf(http.StatusBadRequest, "parameter %s is not known here: there are none", quote(name))
 		case !slices.Contains(known, name):
 			return problemf(http.StatusBadRequest, "parameter %s is not known here; known: %s", quote(name), strings.Join(known, ", "))
-		case len(all) > 1:
+		case len(all) > 1 && name != anyText:
 			return problemf(http.StatusBadRequest, "parameter %s is given %d times", name, len(all))
 		}
 	}

@@ -29,28 +29,31 @@ func (c *cli) addEvents() {
 		{"uid", "Only processes with that real user id. Repeatable."},
 		{"comm", "Only threads of that name. Repeatable."},
 		{"path", "Only executions of files whose path begins so. Repeatable."},
-		{"argument", "Only executions with that argument. Repeatable."},
 		{"rule", "Only events that fit that detection rule; * for any. Repeatable."},
 	} {
-		verb.Flag(p.name, p.help).SetValue(repeated{f.query, p.name})
+		verb.Flag(p.name, p.help).SetValue(repeated{f.query, p.name, ","})
 	}
+	verb.Flag("argument", "Only executions with that argument, whole. Repeatable.").SetValue(repeated{f.query, "argument", ""})
 	verb.Flag("container", "Only that container: its id, the first twelve characters of it, or host.").SetValue(parameter{f.query, "container"})
 	verb.Flag("count", "End after so many events; 0 goes on.").Default("0").IntVar(&f.most)
 	c.ask(verb, f.run)
 }
 
-// repeated is a flag that may be given several times, and is handed on to the sensor.
+// repeated is a flag that may be given several times, and is handed on to the sensor:
+// with a separator between its values or, where that is empty and a value may have
+// anything in it, as often as it was given.
 type repeated struct {
-	query url.Values
-	name  string
+	query           url.Values
+	name, separator string
 }
 
 // Set implements kingpin.Value.
 func (r repeated) Set(text string) error {
-	if before := r.query.Get(r.name); before != "" {
-		text = before + "," + text
+	if before := r.query.Get(r.name); before != "" && r.separator != "" {
+		r.query.Set(r.name, before+r.separator+text)
+	} else {
+		r.query.Add(r.name, text)
 	}
-	r.query.Set(r.name, text)
 	return nil
 }
 
