@@ -22,7 +22,10 @@ var (
 	sinkLabel    = metric.Bounded("sink", "kinds of sinks, numbered within a session, at most 8")
 
 	eventsMatched = declared.Counter("events_matched_total",
-		"Events that a session wanted for a sink: delivered, dropped at the stages session and sink, or still in the queue.",
+		"Events that a session wanted for a sink: delivered, filtered, dropped at the stages session and sink, or still in the queue.",
+		sessionLabel, sinkLabel)
+	eventsFiltered = declared.Counter("events_filtered_total",
+		"Events that a session wanted, and the filters of a sink did not.",
 		sessionLabel, sinkLabel)
 	eventsDelivered = declared.Counter("events_delivered_total",
 		"Events that a sink has handed over.",
@@ -63,6 +66,7 @@ func (c *Sessions) Collect(context.Context) (all []prometheus.Metric, _ error) {
 			created := session.Created
 			all = append(all,
 				eventsDelivered.WithCreated(float64(s.Delivered), created, s.Session, s.Sink),
+				eventsFiltered.WithCreated(float64(s.Filtered), created, s.Session, s.Sink),
 				eventsMatched.WithCreated(float64(s.Matched), created, s.Session, s.Sink),
 				sessionQueueLength.With(float64(s.Queued), s.Session, s.Sink),
 				sessionQueueCapacity.With(float64(s.Capacity), s.Session, s.Sink),

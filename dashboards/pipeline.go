@@ -6,7 +6,7 @@ import "github.com/sonde-ebpf/sonde/alerts"
 func pipeline() board {
 	return board{
 		uid: "sonde-pipeline", title: "Sonde / Pipeline",
-		description: "Events on their way: attempted = submitted + dropped; read = decoded + undecodable; matched = delivered + dropped. Every loss has a place and a reason.",
+		description: "Events on their way: attempted = submitted + dropped; read = decoded + undecodable; matched = delivered + filtered + dropped. Every loss has a place and a reason.",
 		rows: []row{
 			{title: "Losses", panels: []panel{
 				{kind: series, title: "Lost by point, stage and reason", unit: "cps", width: 12, height: 9, bad: 0.001, description: "The ten largest losses. ring_full: the reader is too slow; queue_full, shed: a sink is; peer, write, disk_full: the receiver.",
@@ -25,9 +25,10 @@ func pipeline() board {
 					{`sum(rate(sonde_events_attempted_total{F}[R]))`, "attempted"}, {`sum(rate(sonde_events_submitted_total{F}[R]))`, "submitted"},
 					{`sum(rate(sonde_events_read_total{F}[R]))`, "read"}, {`sum(rate(sonde_events_decoded_total{F}[R]))`, "decoded"},
 				}},
-				{kind: series, title: "Session to sink", unit: "cps", width: 12, height: 8, description: "matched = delivered + dropped + what waits.", queries: []query{
+				{kind: series, title: "Session to sink", unit: "cps", width: 12, height: 8, description: "matched = delivered + filtered + dropped + what waits.", queries: []query{
 					{`sum by (session, sink) (rate(sonde_events_matched_total{F}[R]))`, "{{session}} {{sink}} matched"},
 					{`sum by (session, sink) (rate(sonde_events_delivered_total{F}[R]))`, "{{session}} {{sink}} delivered"},
+					{`sum by (session, sink) (rate(sonde_events_filtered_total{F}[R]))`, "{{session}} {{sink}} filtered"},
 				}},
 			}},
 			{title: "Rings and queues", panels: []panel{

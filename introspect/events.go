@@ -44,6 +44,8 @@ func (c *call) events() error {
 	switch {
 	case errors.Is(err, stream.ErrTooManySession):
 		return problemf(http.StatusConflict, "%v", err)
+	case errors.Is(err, stream.ErrNotAdmitted):
+		return problemf(http.StatusServiceUnavailable, "%v", err)
 	case err != nil:
 		return err
 	}

@@ -199,6 +199,7 @@ type PipelineSession struct {
 	Sink      string `json:"sink"`
 	Matched   uint64 `json:"matched"`
 	Delivered uint64 `json:"delivered"`
+	Filtered  uint64 `json:"filtered"`
 	Dropped   uint64 `json:"dropped"`
 	Queued    int    `json:"queued"`
 	Capacity  int    `json:"capacity"`

@@ -19,13 +19,14 @@ type SessionAnswer struct {
 	Sinks   []SinkAnswer `json:"sinks"`
 }
 
-// SinkAnswer is the ledger of one sink: matched is delivered, dropped and queued
-// together.
+// SinkAnswer is the ledger of one sink: matched is delivered, filtered, dropped and
+// queued together.
 type SinkAnswer struct {
 	Sink      string            `json:"sink"`
 	Up        bool              `json:"up"`
 	Matched   uint64            `json:"matched"`
 	Delivered uint64            `json:"delivered"`
+	Filtered  uint64            `json:"filtered"`
 	Dropped   uint64            `json:"dropped"`
 	Reasons   map[string]uint64 `json:"dropped_by_reason"`
 	Queued    int               `json:"queued"`
@@ -52,7 +53,7 @@ func sessionAnswer(s stream.SessionStat) SessionAnswer {
 	}
 	for _, k := range s.Sinks {
 		sink := SinkAnswer{
-			Sink: k.Sink, Up: k.Up, Matched: k.Matched, Delivered: k.Delivered, Dropped: k.Lost(),
+			Sink: k.Sink, Up: k.Up, Matched: k.Matched, Delivered: k.Delivered, Filtered: k.Filtered, Dropped: k.Lost(),
 			Reasons: map[string]uint64{}, Queued: k.Queued, Capacity: k.Capacity,
 		}
 		for loss, n := range k.Dropped {
@@ -91,6 +92,8 @@ func (c *call) createSession() error {
 	switch {
 	case errors.Is(err, stream.ErrSessionExists), errors.Is(err, stream.ErrTooManySession):
 		return problemf(http.StatusConflict, "%v", err)
+	case errors.Is(err, stream.ErrNotAdmitted):
+		return problemf(http.StatusServiceUnavailable, "%v", err)
 	case err != nil:
 		return &problem{http.StatusBadRequest, err.Error(), nil}
 	}

@@ -27,7 +27,7 @@ func (f *fakeTrace) CreateSession(text []byte) (string, []string, error) {
 	case len(f.sessions) > 0:
 		return "", nil, fmt.Errorf("create session %s: %w", name, stream.ErrSessionExists)
 	}
-	sink := stream.SinkStat{Session: name, Sink: "jsonl", Matched: 10, Delivered: 7, Queued: 1, Capacity: 4096, Up: true}
+	sink := stream.SinkStat{Session: name, Sink: "jsonl", Matched: 14, Delivered: 7, Filtered: 4, Queued: 1, Capacity: 4096, Up: true}
 	sink.Dropped[event.LossDisk] = 2
 	f.sessions = append(f.sessions, stream.SessionStat{
 		Name: name, Created: time.Unix(1_700_000_000, 0).UTC(), Points: []stream.Point{{Name: "process/exec"}}, Sinks: []stream.SinkStat{sink},
@@ -53,7 +53,7 @@ func TestTraceSessions(t *testing.T) {
 	sources.Trace = &fakeTrace{}
 	h := newHandler(sources, nil, loopback)
 	const shown = `{"name":"a","created":"2023-11-14T22:13:20Z","points":["process/exec"],"sinks":[{"sink":"jsonl","up":true,` +
-		`"matched":10,"delivered":7,"dropped":2,"dropped_by_reason":{"disk_full":2},"queued":1,"capacity":4096}]}`
+		`"matched":14,"delivered":7,"filtered":4,"dropped":2,"dropped_by_reason":{"disk_full":2},"queued":1,"capacity":4096}]}`
 	for _, step := range []struct {
 		method, path, body string
 		status             int

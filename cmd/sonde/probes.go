@@ -167,7 +167,7 @@ func (p *probes) loadKernel() (string, error) {
 		return "", err
 	}
 	p.rules = rules.NewEngine(ruleNode{p.model}, rules.Self{PID: p.kernel.Self().PID, HostMount: p.opts.machine.hostMounts()})
-	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules)
+	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules, p.governor)
 	p.model.teller.publish = p.sessions.Publish
 	if err := p.kernel.SetPoints(picturePoints...); err != nil {
 		return "", errors.Join(err, p.Close())

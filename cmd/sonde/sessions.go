@@ -13,6 +13,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/rules"
+	"github.com/sonde-ebpf/sonde/internal/shed"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
@@ -36,7 +37,7 @@ var picturePoints = []event.Point{
 	event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen,
 }
 
-func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *rules.Engine) *sessions {
+func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *rules.Engine, g *shed.Governor) *sessions {
 	s := &sessions{log: log, machine: m, acts: bpf.NewActs(k), listed: map[string]string{}}
 	calls := bpf.NewCalls(k)
 	s.Manager = stream.NewManager(stream.ManagerOptions{
@@ -52,6 +53,7 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *
 		},
 		Mark:  r.Mark,
 		Now:   m.model.clock.Now,
+		Admit: g.Admit,
 		Pulse: v.sink,
 	})
 	return s
@@ -178,7 +180,7 @@ func (s *sessions) pipeline() (all []introspect.PipelineSession) {
 	for _, r := range s.Sessions() {
 		for _, k := range r.Sinks {
 			all = append(all, introspect.PipelineSession{
-				Session: k.Session, Sink: k.Sink, Matched: k.Matched, Delivered: k.Delivered, Dropped: k.Lost(),
+				Session: k.Session, Sink: k.Sink, Matched: k.Matched, Delivered: k.Delivered, Filtered: k.Filtered, Dropped: k.Lost(),
 				Queued: k.Queued, Capacity: k.Capacity,
 			})
 		}

@@ -56,6 +56,7 @@ func (p *probes) makeGovernor() {
 		},
 	})
 	p.governor.Register(shed.Trim, "what has ended", p.model.store.ForgetAtOnce)
+	p.governor.Register(shed.Trim, "three quarters of the queues of sessions", func(on bool) { p.sessions.Shorten(on) })
 	p.governor.Register(shed.Reduce, "arguments of processes", p.model.shedArguments)
 	p.governor.Register(shed.Reduce, "events that only sessions want", func(on bool) {
 		if on {

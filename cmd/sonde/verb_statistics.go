@@ -48,10 +48,10 @@ func (s *statistics) write(p *page) {
 	}
 	if len(l.Sessions) > 0 {
 		p.gap()
-		p.row("SESSION", "SINK", "MATCHED", "DELIVERED", "DROPPED", "QUEUED", "CAPACITY")
+		p.row("SESSION", "SINK", "MATCHED", "DELIVERED", "FILTERED", "DROPPED", "QUEUED", "CAPACITY")
 	}
 	for _, r := range l.Sessions {
-		p.row(r.Session, r.Sink, r.Matched, r.Delivered, r.Dropped, r.Queued, r.Capacity)
+		p.row(r.Session, r.Sink, r.Matched, r.Delivered, r.Filtered, r.Dropped, r.Queued, r.Capacity)
 	}
 	p.gap()
 	p.row("TABLE", "ENTRIES", "MAX", "EVICTIONS", "DRIFT")

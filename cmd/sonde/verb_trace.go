@@ -114,10 +114,10 @@ func runTraceList(ctx context.Context, q *asking) error {
 		return err
 	}
 	return q.show(all, func(p *page) {
-		p.row("SESSION", "POINTS", "SINK", "DELIVERED", "DROPPED", "QUEUED", "WHY DROPPED")
+		p.row("SESSION", "POINTS", "SINK", "DELIVERED", "FILTERED", "DROPPED", "QUEUED", "WHY DROPPED")
 		for _, s := range all {
 			for _, k := range s.Sinks {
-				p.row(s.Name, fmt.Sprint(len(s.Points)), k.Sink, fmt.Sprint(k.Delivered), fmt.Sprint(k.Dropped), fmt.Sprint(k.Queued), reasons(k.Reasons))
+				p.row(s.Name, fmt.Sprint(len(s.Points)), k.Sink, fmt.Sprint(k.Delivered), fmt.Sprint(k.Filtered), fmt.Sprint(k.Dropped), fmt.Sprint(k.Queued), reasons(k.Reasons))
 			}
 		}
 	})

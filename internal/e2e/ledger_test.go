@@ -82,7 +82,7 @@ func (b *books) ofSessions(t *testing.T) error {
 				dropped += n
 				lost[reason] += n
 			}
-			if k.Matched != k.Delivered+k.Dropped+uint64(k.Queued) || k.Dropped != dropped {
+			if k.Matched != k.Delivered+k.Filtered+k.Dropped+uint64(k.Queued) || k.Dropped != dropped {
 				return fmt.Errorf("session %s: %+v", s.Name, k)
 			}
 		}
@@ -129,7 +129,7 @@ func (b *books) remove(t *testing.T, name string) introspect.SinkAnswer {
 	var s introspect.SessionAnswer
 	b.decodedVerb(t, &s, "trace", "delete", "--name="+name)
 	for _, k := range s.Sinks {
-		if k.Matched != k.Delivered+k.Dropped || k.Queued != 0 {
+		if k.Matched != k.Delivered+k.Filtered+k.Dropped || k.Queued != 0 {
 			t.Errorf("session %s is gone, and its ledger is open: %+v", name, k)
 		}
 	}

@@ -11,7 +11,7 @@ const (
 	LossShed                  // session: the queue was so full that only more important points were let in
 	LossStopped               // session: still in the queue when it had to end
 	LossEncode                // sink: the event cannot be put into the sink's form
-	LossRate                  // sink: more than the sink may let out
+	LossRate                  // sink: more than the sink may get in a minute
 	LossDisk                  // sink: the disk is full
 	LossWrite                 // sink: any other error of a write
 	LossPeer                  // sink: the other end is absent or does not take it

@@ -87,6 +87,26 @@ func (g *Governor) MapsChanged() {
 	g.stale = true
 }
 
+// ErrShort says that memory is short.
+var ErrShort = errors.New("memory is short")
+
+// Admit reports whether there is memory for something new that takes so many bytes: not
+// while details are shed, nor where it would make them be.
+func (g *Governor) Admit(bytes uint64) error {
+	room, err := g.opts.Room()
+	switch {
+	case errors.Is(err, procfs.ErrNoData):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read memory limit: %w", err)
+	}
+	share := room.Share + float64(bytes)/float64(room.Limit)
+	if level := g.Level(); level >= Reduce || share >= Rise[Reduce] {
+		return fmt.Errorf("%w: level %d, %.0f %% of %d bytes would be taken", ErrShort, level, 100*share, room.Limit)
+	}
+	return nil
+}
+
 // Run watches until ctx ends. It returns at once where nothing limits the memory.
 func (g *Governor) Run(ctx context.Context) error {
 	tick := time.NewTicker(Tick)

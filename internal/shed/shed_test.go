@@ -2,6 +2,7 @@ package shed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -148,6 +149,32 @@ func TestGoLimit(t *testing.T) {
 	g.opts.FixedGoLimit = true
 	room.Limit = 128 * mib
 	tell(200 * mib)
+}
+
+// There is memory for something new as long as it does not make details be shed.
+func TestAdmit(t *testing.T) {
+	room, err := procfs.Room{Limit: 1000, Share: 0.5}, error(nil)
+	g := New(Options{Log: slog.New(slog.DiscardHandler), Room: func() (procfs.Room, error) { return room, err }})
+	if err := g.Admit(379); err != nil {
+		t.Error(err)
+	}
+	if err := g.Admit(380); !errors.Is(err, ErrShort) {
+		t.Errorf("what would end in level %d: %v", Reduce, err)
+	}
+	g.enter(Trim, room)
+	if err := g.Admit(0); err != nil {
+		t.Errorf("at level %d: %v", Trim, err)
+	}
+	g.enter(Reduce, room)
+	if err := g.Admit(0); !errors.Is(err, ErrShort) {
+		t.Errorf("at level %d: %v", Reduce, err)
+	}
+	if err = procfs.ErrNoData; g.Admit(1<<60) != nil {
+		t.Error("refused where nothing limits the memory")
+	}
+	if err = os.ErrPermission; !errors.Is(g.Admit(0), os.ErrPermission) {
+		t.Error("admitted where the limit cannot be read")
+	}
 }
 
 // Without a limit there is nothing to govern.

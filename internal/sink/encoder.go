@@ -26,7 +26,7 @@ func (e *Encoder) Line(ev *event.Event) []byte {
 // valid until the next call.
 func (e *Encoder) Lost(n uint64) []byte {
 	e.json.b = e.json.b[:0]
-	e.heldBack(n, time.Now())
+	e.missing(n, time.Now())
 	return e.json.b
 }
 
@@ -43,4 +43,18 @@ func (e *Encoder) In(ev *event.Event, container string) bool {
 		}
 	}
 	return is == container || container != "" && strings.HasPrefix(is, container)
+}
+
+// missing writes the line that tells how many events are missing at this place.
+func (t *lines) missing(n uint64, now time.Time) {
+	j := &t.json
+	j.next = false
+	j.open('{')
+	j.object("rate_limit_info")
+	j.uint64("number_of_dropped_process_events", n)
+	j.close('}')
+	j.string("node_name", t.machine.Node())
+	j.time("time", now)
+	j.close('}')
+	j.b = append(j.b, '\n')
 }

@@ -18,7 +18,7 @@ import (
 type JSONLines struct {
 	encoder lines
 	out     output
-	rate    rate
+	limit   uint64
 	outcome []event.Loss // of each event of a batch
 }
 
@@ -68,7 +68,7 @@ func NewJSONLines(values map[string]any, place Place, m Machine) (*JSONLines, er
 	if err := decode(values, &c); err != nil {
 		return nil, err
 	}
-	s := &JSONLines{encoder: newLines(m), rate: rate{limit: c.RateLimit}}
+	s := &JSONLines{encoder: newLines(m), limit: c.RateLimit}
 	if c.Path == "stdout" {
 		s.out = stream{place.Stdout}
 		return s, nil
@@ -107,17 +107,9 @@ func (c *jsonLinesConfig) file() (o fileOptions, err error) {
 // Deliver writes a batch, a line for each event.
 func (s *JSONLines) Deliver(batch []event.Event, lost func(*event.Event, event.Loss)) {
 	s.encoder.boot = s.encoder.machine.Boot()
-	now := time.Now()
-	if held := s.rate.turn(now); held > 0 {
-		s.encoder.heldBack(held, now)
-	}
 	s.outcome = append(s.outcome[:0], make([]event.Loss, len(batch))...)
 	first := 0 // of the events whose lines are not written yet
 	for i := range batch {
-		if !s.rate.allow() {
-			s.outcome[i] = event.LossRate
-			continue
-		}
 		s.encoder.line(&batch[i])
 		if len(s.encoder.json.b) >= flushBytes {
 			s.settle(first, i+1, s.write())
@@ -134,7 +126,13 @@ func (s *JSONLines) Deliver(batch []event.Event, lost func(*event.Event, event.L
 }
 
 // Lost implements stream.Teller: the line comes before the next batch.
-func (s *JSONLines) Lost(n uint64) { s.encoder.heldBack(n, time.Now()) }
+func (s *JSONLines) Lost(n uint64) { s.encoder.missing(n, time.Now()) }
+
+// Wants implements stream.Chooser: all that the rate allows.
+func (s *JSONLines) Wants(*event.Event) bool { return true }
+
+// RateLimit implements stream.Chooser.
+func (s *JSONLines) RateLimit() uint64 { return s.limit }
 
 // delivered is the outcome of an event that is not lost: no sink loses one in the ring.
 const delivered = event.LossRing

@@ -235,26 +235,6 @@ func TestDirectoryThatGoes(t *testing.T) {
 	}
 }
 
-func TestRateLimit(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "events.json")
-	s := open(t, map[string]any{"path": path, "rate_limit": 12})
-	var lost tally
-	s.Deliver(exits(10), lost.lose)
-	s.Deliver(exits(10), lost.lose)
-	if n := linesIn(t, path); n != 12 || lost[event.LossRate] != 8 {
-		t.Errorf("%d lines, lost %v", n, lost)
-	}
-	s.rate.minute = s.rate.minute.Add(-2 * 60e9)
-	s.Deliver(exits(1), lost.lose)
-	text, err := os.ReadFile(path)
-	if err != nil || linesIn(t, path) != 14 || !strings.Contains(string(text), `"number_of_dropped_process_events":"8"`) {
-		t.Errorf("%v: %s", err, text)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestConfigFaults(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.json")
 	for name, config := range map[string]map[string]any{

@@ -244,9 +244,9 @@ func TestCapabilityNames(t *testing.T) {
 	}
 }
 
-func TestHeldBack(t *testing.T) {
+func TestMissing(t *testing.T) {
 	e := newLines(small{})
-	e.heldBack(12, booted)
+	e.missing(12, booted)
 	var got tetragon.GetEventsResponse
 	if err := protojson.Unmarshal(e.json.b, &got); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ func BenchmarkPublish(b *testing.B) {
 	var (
 		editor event.Editor
 		ev     = event.Event{Point: event.ProcessExec}
-		queue  = f.table.Load().want[event.ProcessExec][0].feeds[0].queue
+		queue  = f.table.Load().want[event.ProcessExec][0].feeds[0].in
 	)
 	editor.Set(&ev, event.TextPath, []byte("/usr/bin/flooder"), false)
 	editor.Set(&ev, event.TextArgs, []byte("flooder\x00--with\x00some\x00arguments\x00x"), false)

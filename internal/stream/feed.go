@@ -17,8 +17,20 @@ type Sink interface {
 	Close() error
 }
 
+// Chooser is a Sink that does not get everything that its session wants. Its methods are
+// called by the goroutine of Deliver.
+type Chooser interface {
+	// Wants reports whether the sink is to get an event. What it does not want is
+	// filtered, and no loss.
+	Wants(ev *event.Event) bool
+	// RateLimit is how many events it may get in a minute, 0 for any number. What is
+	// beyond that is lost as event.LossRate.
+	RateLimit() uint64
+}
+
 // Teller is a Sink that tells in its own stream what it did not get. Lost is called
-// before a Deliver if its queue had no room for n events since the last time.
+// before a Deliver if since the last time its queue had no room for n events, or they
+// were more than its rate.
 type Teller interface {
 	Lost(n uint64)
 }
@@ -44,10 +56,13 @@ func (noPulse) End()   {}
 type feed struct {
 	session, name string
 	sink          Sink
-	teller        Teller // the sink, if it is one
-	told          uint64 // lost events of which the teller knows; of run
+	chooser       Chooser // the sink, if it is one
+	rate          rate    // of run
+	teller        Teller  // the sink, if it is one
+	told          uint64  // lost events of which the teller knows; of run
 	pulse         Pulse
-	queue         *queue
+	in            *queue                // of the one who publishes
+	out           atomic.Pointer[queue] // the oldest one that is not empty; run moves on
 	wake          chan struct{}
 	asleep        atomic.Bool
 	ending        atomic.Bool // no more events come: empty the queue and end
@@ -58,6 +73,7 @@ type feed struct {
 	books     *books
 	matched   atomic.Uint64
 	delivered atomic.Uint64
+	filtered  atomic.Uint64
 	dropped   [event.Losses]atomic.Uint64
 
 	refused     [event.Losses]uint64        // of the batch under way; of run
@@ -70,24 +86,37 @@ type feed struct {
 // publishes need not wake it for every event.
 const napTime = time.Millisecond
 
-func newFeed(session, name string, sink Sink, b *books) *feed {
-	teller, _ := sink.(Teller)
-	return &feed{
-		session: session, name: name, sink: sink, teller: teller, pulse: noPulse{}, books: b,
-		queue: newQueue(QueueEvents, QueueTextBytes), wake: make(chan struct{}, 1), done: make(chan struct{}),
+func newFeed(session, name string, sink Sink, q *queue, b *books) *feed {
+	f := &feed{
+		session: session, name: name, sink: sink, pulse: noPulse{}, books: b,
+		in: q, wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	f.out.Store(q)
+	f.teller, _ = sink.(Teller)
+	if f.chooser, _ = sink.(Chooser); f.chooser != nil {
+		f.rate.limit = f.chooser.RateLimit()
+	}
+	return f
 }
 
 // offer puts an event into the queue or counts it as lost. One goroutine at a time.
 func (f *feed) offer(ev *event.Event, fields event.Fields) {
 	f.matched.Add(1)
-	if loss, ok := f.queue.put(ev, fields); !ok {
+	if loss, ok := f.in.put(ev, fields); !ok {
 		f.lose(ev, loss)
 		return
 	}
 	if f.asleep.Load() {
 		f.rouse()
 	}
+}
+
+// exchange makes q the queue that events are put in. What waits in the one before is
+// handed over first. It is called by the one who publishes.
+func (f *feed) exchange(q *queue) {
+	f.in.next.Store(q)
+	f.in = q
+	f.rouse()
 }
 
 func (f *feed) rouse() {
@@ -115,10 +144,15 @@ func (f *feed) run() {
 	defer f.pulse.End()
 	for {
 		ending := f.ending.Load() // before looking: what was put in until then is seen
-		batch := f.queue.peek()
+		out := f.out.Load()
+		next := out.next.Load() // likewise
+		batch := out.peek()
 		switch {
 		case len(batch) > 0:
 			f.handOver(batch)
+			out.take(len(batch))
+		case next != nil:
+			f.out.Store(next)
 		case ending:
 			f.pulse.Beat()
 			f.closeErr = f.sink.Close()
@@ -133,7 +167,7 @@ func (f *feed) run() {
 func (f *feed) rest() {
 	time.Sleep(napTime)
 	f.asleep.Store(true)
-	if f.queue.len() == 0 && !f.ending.Load() {
+	if out := f.out.Load(); out.len() == 0 && out.next.Load() == nil && !f.ending.Load() {
 		<-f.wake
 	}
 	f.asleep.Store(false)
@@ -146,24 +180,59 @@ func (f *feed) handOver(batch []event.Event) {
 		}
 	} else {
 		f.pulse.Beat()
-		f.tell()
-		began := time.Now()
-		f.sink.Deliver(batch, f.refuse)
+		missing := f.missing()
+		if chosen := f.choose(batch); len(chosen) > 0 {
+			f.tell(missing)
+			f.deliver(chosen)
+		}
 		f.pulse.Pause()
-		f.books.delivered(batch, time.Since(began))
-		f.settle(len(batch))
 	}
-	f.queue.take(len(batch))
 }
 
-// tell tells the sink how much its queue has lost.
-func (f *feed) tell() {
-	if f.teller == nil {
-		return
+// choose returns those events of a batch that the sink is to get, in their order, and
+// enters what becomes of the others.
+func (f *feed) choose(batch []event.Event) []event.Event {
+	if f.chooser == nil {
+		return batch
 	}
-	if lost := f.dropped[event.LossFull].Load() + f.dropped[event.LossShed].Load(); lost > f.told {
-		f.teller.Lost(lost - f.told)
-		f.told = lost
+	f.rate.turn(time.Now())
+	kept := 0
+	for i := range batch {
+		switch ev := &batch[i]; {
+		case !f.chooser.Wants(ev):
+			f.filtered.Add(1)
+		case !f.rate.allow():
+			f.lose(ev, event.LossRate)
+		default:
+			if kept != i {
+				batch[kept] = *ev // its texts stay where they are
+			}
+			kept++
+		}
+	}
+	return batch[:kept]
+}
+
+func (f *feed) deliver(batch []event.Event) {
+	began := time.Now()
+	f.sink.Deliver(batch, f.refuse)
+	f.books.delivered(batch, time.Since(began))
+	f.settle(len(batch))
+}
+
+// missing is how many events the sink should have got and was never offered.
+func (f *feed) missing() (n uint64) {
+	for _, loss := range [...]event.Loss{event.LossFull, event.LossShed, event.LossRate} {
+		n += f.dropped[loss].Load()
+	}
+	return n
+}
+
+// tell tells the sink how many are missing in all.
+func (f *feed) tell(missing uint64) {
+	if f.teller != nil && missing > f.told {
+		f.teller.Lost(missing - f.told)
+		f.told = missing
 	}
 }
 
@@ -211,7 +280,10 @@ const graceTime = 3 * time.Second
 // stat reads the ledger; outcomes first, so that a snapshot of a busy feed never
 // shows more of them than events.
 func (f *feed) stat() SinkStat {
-	s := SinkStat{Session: f.session, Sink: f.name, Capacity: len(f.queue.slots), Delivered: f.delivered.Load(), Up: !f.failing.Load()}
+	s := SinkStat{
+		Session: f.session, Sink: f.name, Up: !f.failing.Load(),
+		Delivered: f.delivered.Load(), Filtered: f.filtered.Load(),
+	}
 	if ns := f.lastSuccess.Load(); ns != 0 {
 		s.LastSuccess = time.Unix(0, ns)
 	}
@@ -219,16 +291,21 @@ func (f *feed) stat() SinkStat {
 		s.Dropped[loss] = f.dropped[loss].Load()
 		s.Errors[loss] = f.errors[loss].Load()
 	}
-	s.Queued = f.queue.len()
+	for q := f.out.Load(); q != nil; q = q.next.Load() {
+		s.Queued += q.len()
+		s.Capacity = len(q.slots) // that of the last
+	}
 	s.Matched = f.matched.Load()
 	return s
 }
 
-// SinkStat is the ledger of one sink of one session: Matched is Delivered, what was
-// dropped for each reason, and what is Queued or on its way.
+// SinkStat is the ledger of one sink of one session: Matched is Delivered, what a filter
+// of the sink did not let pass, what was dropped for each reason, and what is Queued or on
+// its way.
 type SinkStat struct {
 	Session, Sink      string
 	Matched, Delivered uint64
+	Filtered           uint64
 	Dropped            [event.Losses]uint64
 	Queued, Capacity   int
 

@@ -26,6 +26,9 @@ type ManagerOptions struct {
 	Mark func(*event.Event)
 	// Now returns nanoseconds of CLOCK_BOOTTIME. It is called concurrently.
 	Now func() uint64
+	// Admit is asked before a session takes memory, how much of it at once: its error
+	// refuses the session. Nil admits all.
+	Admit func(bytes uint64) error
 	// Pulse returns the heartbeat of a sink that Open has opened; nil for none.
 	Pulse func(session, sink string) Pulse
 }
@@ -38,6 +41,7 @@ type Manager struct {
 
 	change   sync.Mutex // one change at a time
 	sessions []*running // guarded by change
+	short    bool       // memory is short; guarded by change
 	shown    atomic.Pointer[[]*running]
 
 	publish sync.Mutex // held for one event, and to exchange the table
@@ -97,6 +101,7 @@ var (
 	ErrNoSession      = errors.New("no such session")
 	ErrTooManySession = errors.New("too many sessions")
 	ErrSinkHangs      = errors.New("sink does not return")
+	ErrNotAdmitted    = errors.New("no memory for another session")
 )
 
 // NewManager returns a Manager without sessions.
@@ -183,7 +188,7 @@ func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse 
 		return nil, fmt.Errorf("create session %s: %w", s.Name, err)
 	}
 	r := &running{session: s, created: time.Now()}
-	if skipped, err = r.open(open, m.books); err != nil {
+	if skipped, err = r.open(open, m.short, m.books); err != nil {
 		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
 	}
 	next := append(slices.Clone(m.sessions), r)
@@ -207,15 +212,42 @@ func (m *Manager) creatable(s *Session) error {
 	case len(m.sessions) >= MaxSessions:
 		return fmt.Errorf("%w: %d", ErrTooManySession, MaxSessions)
 	}
-	return s.validate()
+	if err := s.validate(); err != nil {
+		return err
+	}
+	if m.o.Admit != nil {
+		if err := m.o.Admit(uint64(len(s.Sinks)) * queueBytes); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotAdmitted, err)
+		}
+	}
+	return nil
 }
 
-func (r *running) open(open func(SinkConfig) (Sink, error), b *books) (skipped, err error) {
+// Shorten makes the queues of all sessions short, those to come included, or gives them
+// their size back. What waits in them is handed over; its memory is free then.
+func (m *Manager) Shorten(short bool) {
+	m.change.Lock()
+	defer m.change.Unlock()
+	if m.short == short {
+		return
+	}
+	m.short = short
+	for _, r := range m.sessions {
+		for _, f := range r.feeds {
+			q := newQueueFor(short)
+			m.publish.Lock()
+			f.exchange(q)
+			m.publish.Unlock()
+		}
+	}
+}
+
+func (r *running) open(open func(SinkConfig) (Sink, error), short bool, b *books) (skipped, err error) {
 	for _, c := range r.session.Sinks {
 		sink, err := open(c)
 		switch {
 		case err == nil:
-			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, b))
+			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, newQueueFor(short), b))
 		case c.IgnoreSetupError:
 			skipped = errors.Join(skipped, fmt.Errorf("open sink %s: %w", c.Name, err))
 		default:

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -139,8 +141,8 @@ func (p *publisher) next(point event.Point) *event.Event {
 func balance(t *testing.T, s SessionStat) {
 	t.Helper()
 	for _, k := range s.Sinks {
-		if k.Matched != k.Delivered+k.Lost() || k.Queued != 0 {
-			t.Errorf("%s/%s: matched %d, delivered %d, lost %d, queued %d", k.Session, k.Sink, k.Matched, k.Delivered, k.Lost(), k.Queued)
+		if k.Matched != k.Delivered+k.Filtered+k.Lost() || k.Queued != 0 {
+			t.Errorf("%s/%s: matched %d, delivered %d, filtered %d, lost %d, queued %d", k.Session, k.Sink, k.Matched, k.Delivered, k.Filtered, k.Lost(), k.Queued)
 		}
 	}
 }
@@ -176,6 +178,56 @@ func TestLedgerClosesUnderAStorm(t *testing.T) {
 	if want := s.Sinks[0].Lost() + s.Sinks[1].Lost(); total != want {
 		t.Errorf("lost by point %d, by sink %d", total, want)
 	}
+}
+
+// choosy is a sink that wants every other event, and a few of those in a minute.
+type choosy struct {
+	counting
+	told atomic.Uint64
+}
+
+const few = 12
+
+func (*choosy) Wants(ev *event.Event) bool { return ev.Seq%2 == 0 }
+func (*choosy) RateLimit() uint64          { return few }
+func (c *choosy) Lost(n uint64)            { c.told.Add(n) }
+
+// What a sink does not want is filtered. What is beyond its rate is lost, and told when
+// the stream goes on.
+func TestSinkChooses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		sink := &choosy{}
+		f.sinks["choosy"] = sink
+		f.create(t, "a", "choosy")
+		var p publisher
+		publish := func(n int) SinkStat {
+			for range n {
+				f.Publish(p.next(event.ProcessExec))
+			}
+			time.Sleep(time.Second)
+			return f.Sessions()[0].Sinks[0]
+		}
+		for range 2 {
+			publish(100)
+		}
+		k := publish(100)
+		if k.Filtered != 150 || k.Delivered != few || k.Dropped[event.LossRate] != 150-few || sink.told.Load() != 0 {
+			t.Errorf("in the first minute: %+v, told of %d", k, sink.told.Load())
+		}
+		time.Sleep(time.Minute)
+		if k = publish(2); k.Delivered != few+1 || sink.told.Load() != 150-few {
+			t.Errorf("in the second: %+v, told of %d", k, sink.told.Load())
+		}
+		s, err := f.Delete(within(t), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		balance(t, s)
+		if sink.got.Load() != few+1 || sink.disorder.Load() > 0 {
+			t.Errorf("the sink got %d, %d in disorder", sink.got.Load(), sink.disorder.Load())
+		}
+	})
 }
 
 // A sink that stands still costs its own events only, the unimportant ones first.
@@ -310,6 +362,80 @@ func TestCreateAndDeleteUnderAStorm(t *testing.T) {
 	balance(t, s)
 	if k := s.Sinks[0]; k.Matched != p.seq || always.disorder.Load() > 0 {
 		t.Errorf("matched %d of %d, %d in disorder", k.Matched, p.seq, always.disorder.Load())
+	}
+}
+
+// When memory is short queues are, and nothing that waits is lost by that.
+func TestShortQueues(t *testing.T) {
+	f := newFixture(t)
+	held, late := &counting{gate: make(chan struct{})}, &counting{gate: make(chan struct{})}
+	f.sinks["held"], f.sinks["late"] = held, late
+	f.create(t, "a", "held")
+	var p publisher
+	capacity := func(session int, want int) {
+		t.Helper()
+		if got := f.Sessions()[session].Sinks[0].Capacity; got != want {
+			t.Errorf("room for %d events, want %d", got, want)
+		}
+	}
+	fill := func() { // the queue, and what it cannot take
+		for range QueueEvents + 1 {
+			f.Publish(p.next(event.ProcessExec))
+		}
+	}
+	capacity(0, QueueEvents)
+	fill()
+	f.Shorten(true)
+	capacity(0, ShortQueueEvents)
+	fill()
+	f.create(t, "b", "late")
+	capacity(1, ShortQueueEvents)
+	f.Shorten(false)
+	f.Shorten(false)
+	capacity(0, QueueEvents)
+	fill()
+	const all = 2*QueueEvents + ShortQueueEvents
+	if k := f.Sessions()[0].Sinks[0]; k.Queued != all || k.Lost() != 3*(QueueEvents+1)-all {
+		t.Errorf("%+v", k)
+	}
+	close(held.gate)
+	close(late.gate)
+	for i, sink := range []*counting{held, late} {
+		s, err := f.Delete(within(t), []string{"a", "b"}[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		balance(t, s)
+		if k := s.Sinks[0]; k.Delivered != sink.got.Load() || sink.disorder.Load() > 0 {
+			t.Errorf("%+v, got %d, %d in disorder", k, sink.got.Load(), sink.disorder.Load())
+		}
+	}
+}
+
+// A session for which there is no memory is refused before it takes any.
+func TestSessionsAreAdmitted(t *testing.T) {
+	f := newFixture(t)
+	opened := &counting{}
+	f.sinks["null"], f.sinks["opened"] = nothing{}, opened
+	var asked uint64
+	short := errors.New("memory is short")
+	f.o.Admit = func(bytes uint64) error {
+		if asked = bytes; bytes > 2*queueBytes {
+			return short
+		}
+		return nil
+	}
+	f.create(t, "two", "null", "null")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	runtime.KeepAlive(newQueueFor(false))
+	runtime.ReadMemStats(&after)
+	if asked, took := asked/2, after.TotalAlloc-before.TotalAlloc; asked > took*11/10 || asked < took*9/10 {
+		t.Errorf("asked for %d bytes for a queue, which takes %d", asked, took)
+	}
+	_, err := f.Create(&Session{Name: "three", Points: []Point{{}}, Sinks: []SinkConfig{{Name: "opened"}, {Name: "null"}, {Name: "null"}}})
+	if !errors.Is(err, ErrNotAdmitted) || !errors.Is(err, short) || len(f.Sessions()) != 1 || opened.closed.Load() {
+		t.Errorf("error %v, %d sessions", err, len(f.Sessions()))
 	}
 }
 

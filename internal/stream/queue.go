@@ -2,16 +2,23 @@ package stream
 
 import (
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
-// Bounds of one queue. Its memory is taken when a session is created: about 500
-// bytes for each event and the room for texts, 3 MiB in all.
+// Bounds of one queue. Its memory is taken when a session is created. When memory is
+// short it is a quarter of that.
 const (
 	QueueEvents    = 4096
 	QueueTextBytes = 1 << 20
+
+	ShortQueueEvents    = QueueEvents / 4
+	ShortQueueTextBytes = QueueTextBytes / 4
 )
+
+// queueBytes is what a queue takes.
+const queueBytes = QueueEvents*uint64(unsafe.Sizeof(event.Event{})+8) + QueueTextBytes
 
 // maxBatch bounds what a sink gets at once.
 const maxBatch = 256
@@ -32,6 +39,17 @@ type queue struct {
 	textTail uint64        // bytes given out; of the one who puts in
 	head     atomic.Uint64 // events taken out
 	textHead atomic.Uint64 // bytes given back
+
+	// next is the queue in its place, if there is one: nothing is put in any more.
+	next atomic.Pointer[queue]
+}
+
+// newQueueFor returns one of the usual size, or of that for when memory is short.
+func newQueueFor(short bool) *queue {
+	if short {
+		return newQueue(ShortQueueEvents, ShortQueueTextBytes)
+	}
+	return newQueue(QueueEvents, QueueTextBytes)
 }
 
 func newQueue(events, textBytes int) *queue {
