@@ -18,6 +18,7 @@ import (
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/sink"
+	"github.com/sonde-ebpf/sonde/internal/state"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 	"github.com/sonde-ebpf/sonde/internal/testenv"
 )
@@ -27,8 +28,8 @@ import (
 // flooded is how many events a measurement reads: nearly all that the ring holds.
 const flooded = 30_000
 
-// eventPath is the path of events from the ring to one sink, and beside it a reader of
-// the same ring that only throws records away.
+// eventPath is the path of events from the ring to one sink, each with what is known of
+// its process, and beside it a reader of the same ring that only throws records away.
 type eventPath struct {
 	tb       testing.TB
 	fill     *ebpf.Program
@@ -36,6 +37,7 @@ type eventPath struct {
 	record   ringbuf.Record
 	events   *bpf.Events
 	pipeline *stream.Pipeline
+	picture  *state.Store
 	manager  *stream.Manager
 	session  *counted
 	dir      string
@@ -76,7 +78,16 @@ func newEventPath(tb testing.TB) *eventPath {
 	p.raw, err = ringbuf.NewReader(shared["events"])
 	p.check(err)
 	tb.Cleanup(func() { p.raw.Close() })
-	p.pipeline = stream.NewPipeline("events", new(bpf.BootClock), stream.NewCanary(time.Minute), func(ev *event.Event) { p.manager.Publish(ev) })
+	o := state.Defaults()
+	o.Now = new(bpf.BootClock).Now
+	p.picture, err = state.New(o)
+	p.check(err)
+	p.pipeline = stream.NewPipeline("events", new(bpf.BootClock), stream.NewCanary(time.Minute), func(ev *event.Event) {
+		if p.picture.Describe(ev); ev.Subject.Process.PID == 0 { // the first one
+			p.picture.Apply(ev)
+		}
+		p.manager.Publish(ev)
+	})
 	p.events, err = bpf.NewEvents(k, p.pipeline)
 	p.check(err)
 	tb.Cleanup(func() { p.events.Close() })
@@ -209,17 +220,13 @@ func (p *eventPath) deliver() (took time.Duration, allocated uint64) {
 	return took, after.Mallocs - before.Mallocs
 }
 
-// shell is a machine on which everything was done by one shell.
-type shell struct{ began time.Time }
+// machine is one whose containers nobody knows.
+type machine struct{ began time.Time }
 
-func (s shell) Boot() time.Time { return s.began }
-func (shell) Node() string      { return "node-1" }
+func (m machine) Boot() time.Time { return m.began }
+func (machine) Node() string      { return "node-1" }
 
-func (shell) Container(id string) sink.Container { return sink.Container{ID: id} }
-
-func (shell) Process(pid uint32, startNS uint64) (sink.Process, bool) {
-	return sink.Process{PID: pid, ExecNS: startNS, Exe: "/bin/sh", Args: "sh\x00", Cwd: "/", ParentPID: 1, ParentStartNS: 1}, true
-}
+func (machine) Container(id string) sink.Container { return sink.Container{ID: id} }
 
 // sinks make the sinks that are measured.
 var sinks = []struct {
@@ -229,7 +236,7 @@ var sinks = []struct {
 	{"null", func(*eventPath) (stream.Sink, error) { return sink.Null{}, nil }},
 	{"jsonl", func(p *eventPath) (stream.Sink, error) {
 		return sink.NewJSONLines(map[string]any{"path": filepath.Join(p.dir, "events.json"), "max_files": 0},
-			sink.Place{Dir: p.dir}, shell{time.Now().Add(-time.Hour)})
+			sink.Place{Dir: p.dir}, machine{time.Now().Add(-time.Hour)})
 	}},
 }
 

@@ -5,12 +5,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/rules"
 )
 
-// strangers is a node of which nothing is known.
-type strangers struct{}
-
-func (strangers) Process(uint32, uint64) (rules.Process, bool) { return rules.Process{}, false }
-
-func idleRules() *rules.Engine { return rules.NewEngine(strangers{}, rules.Self{}) }
+func idleRules() *rules.Engine { return rules.NewEngine(rules.Self{}) }
 
 // busyRules have seen one event, which one of them fits and one cannot judge.
 func busyRules() *rules.Engine {

@@ -19,17 +19,12 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
 
-// fakeMachine knows one process, pid 101, which is in the container webID.
 type fakeMachine struct{}
 
 func (fakeMachine) Boot() time.Time { return booted }
 func (fakeMachine) Node() string    { return "n1" }
 
 func (fakeMachine) Container(id string) sink.Container { return sink.Container{ID: id} }
-
-func (fakeMachine) Process(pid uint32, _ uint64) (sink.Process, bool) {
-	return sink.Process{PID: 101, Exe: "/usr/sbin/nginx", Container: sink.Container{ID: webID}}, pid == 101
-}
 
 // managedTrace is a real manager of sessions.
 type managedTrace struct {
@@ -47,9 +42,13 @@ func (m managedTrace) DeleteSession(ctx context.Context, name string) (stream.Se
 	return m.Delete(ctx, name)
 }
 
+// exec tells of a process, of which pid 101 is in the container webID.
 func (m managedTrace) exec(pid uint32) {
 	ev := event.Event{Point: event.ProcessExec, Process: event.Process{PID: pid, TID: pid}}
 	new(event.Editor).Set(&ev, event.TextArgs, fmt.Appendf(nil, "tar\x00--pid=%d,x\x00", pid), false)
+	if pid == 101 {
+		ev.Subject.Process = event.Actor{ExecID: event.ExecID{PID: pid}, Exe: "/usr/sbin/nginx", Container: webID}
+	}
 	m.Publish(&ev)
 }
 

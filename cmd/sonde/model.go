@@ -29,6 +29,7 @@ type model struct {
 	teller     *teller
 	stale      chan struct{} // the picture is to be compared with the kernel's at once
 	surveyed   atomic.Bool   // what was there before the sensor has been looked for
+	told       atomic.Uint64 // the points that somebody wants, a bit each
 
 	mu        sync.Mutex // guards what follows
 	arguments bool       // what the configuration says
@@ -67,12 +68,29 @@ func newModel(log *slog.Logger, s *settings, c *config.Config, limit uint64, edi
 	return m, nil
 }
 
-// apply follows one event; it runs in the one goroutine that reads the ring.
+// apply follows one event, and gives it its Subject if it is told to somebody; it runs
+// in the one goroutine that reads the ring.
 func (m *model) apply(ev *event.Event) {
 	if m.containers != nil && ev.Point == event.ProcessFork {
 		m.containers.Fork(&ev.Process, &ev.Child)
 	}
+	told, end := m.told.Load()>>ev.Point&1 == 1, ev.Point == event.ProcessExit
+	if told && end {
+		m.store.Describe(ev)
+	}
 	m.store.Apply(ev)
+	if told && !end {
+		m.store.Describe(ev)
+	}
+}
+
+// tell says which events somebody wants, before the first of them is passed on.
+func (m *model) tell(points []event.Point) {
+	var bits uint64
+	for _, p := range points {
+		bits |= 1 << p
+	}
+	m.told.Store(bits)
 }
 
 // run keeps the picture tidy until ctx ends.

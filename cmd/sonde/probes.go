@@ -166,7 +166,7 @@ func (p *probes) loadKernel() (string, error) {
 		p.kernel.Close()
 		return "", err
 	}
-	p.rules = rules.NewEngine(ruleNode{p.model}, rules.Self{PID: p.kernel.Self().PID, HostMount: p.opts.machine.hostMounts()})
+	p.rules = rules.NewEngine(rules.Self{PID: p.kernel.Self().PID, HostMount: p.opts.machine.hostMounts()})
 	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules, p.governor)
 	p.model.teller.publish = p.sessions.Publish
 	if err := p.kernel.SetPoints(picturePoints...); err != nil {

@@ -135,12 +135,3 @@ func ruleVersions(r config.Rules) (all []ruleVersion) {
 	}
 	return all
 }
-
-// ruleNode tells rules what the picture knows of processes.
-type ruleNode struct{ model *model }
-
-// Process implements rules.Node.
-func (n ruleNode) Process(pid uint32, startNS uint64) (rules.Process, bool) {
-	d, ok := n.model.store.Describe(pid, startNS)
-	return rules.Process{Exe: d.Exe, Container: d.Container, ParentPID: d.ParentPID, ParentStartNS: d.ParentStartNS}, ok
-}

@@ -45,6 +45,7 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *
 		Enable: func(w stream.Wanted) error {
 			points, ends := r.Set().Points() // wanted whether or not a session wants them
 			w.Points, w.Calls = append(w.Points, points...), w.Calls.Plus(ends)
+			m.model.tell(w.Points)
 			m.model.teller.want(slices.Contains(w.Points, event.NetworkReport))
 			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points)); err != nil {
 				return err

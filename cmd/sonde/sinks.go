@@ -59,19 +59,6 @@ func (m *sinkMachine) Boot() time.Time {
 	return time.Unix(0, told)
 }
 
-// Process implements sink.Machine.
-func (m *sinkMachine) Process(pid uint32, startNS uint64) (sink.Process, bool) {
-	d, ok := m.model.store.Describe(pid, startNS)
-	if !ok {
-		return sink.Process{}, false
-	}
-	return sink.Process{
-		PID: d.PID, UID: d.UID, LoginUID: d.LoginUID, ExecNS: d.ExecNS,
-		Exe: d.Exe, Args: d.Args, Cwd: d.Cwd, Seeded: d.Seeded, Forked: d.Forked,
-		ParentPID: d.ParentPID, ParentStartNS: d.ParentStartNS, Container: m.Container(d.Container),
-	}, true
-}
-
 // Container implements sink.Machine.
 func (m *sinkMachine) Container(id string) sink.Container {
 	if id == "" {

@@ -12,17 +12,14 @@ import (
 	"github.com/sonde-ebpf/sonde/introspect"
 )
 
-// onePod knows pid 30, which is in a pod.
+// onePod is a machine with one pod.
 type onePod struct{}
 
 func (onePod) Boot() time.Time { return time.Unix(1_700_000_000, 0) }
 func (onePod) Node() string    { return "n1" }
 
-func (onePod) Container(id string) sink.Container { return sink.Container{ID: id} }
-
-func (onePod) Process(pid uint32, _ uint64) (sink.Process, bool) {
-	web := sink.Container{ID: strings.Repeat("a", 64), Pod: "web-0", Name: "nginx", Namespace: "shop"}
-	return sink.Process{PID: 30, Exe: "/usr/sbin/nginx", Args: "nginx\x00-g\x00evil\x1b[2J\x00", Cwd: "/", Container: web}, pid == 30
+func (onePod) Container(id string) sink.Container {
+	return sink.Container{ID: id, Pod: "web-0", Name: "nginx", Namespace: "shop"}
 }
 
 // happening is a sensor in which something happens as soon as somebody looks.
@@ -39,6 +36,9 @@ func (h happening) DeleteSession(ctx context.Context, name string) (stream.Sessi
 func (h happening) Follow(kind string, points []stream.Point, to stream.Sink) (string, error) {
 	name, err := h.CreateNext(kind, points, to)
 	nginx, other := event.Process{PID: 30, TID: 30}, event.Process{PID: 31, TID: 31, UID: 1000}
+	inPod := event.Subject{Process: event.Actor{
+		ExecID: event.ExecID{PID: 30}, Exe: "/usr/sbin/nginx", Args: "nginx\x00-g\x00evil\x1b[2J\x00", Cwd: "/", Container: strings.Repeat("a", 64),
+	}}
 	conn := event.Conn{
 		Family: event.IPv4, Protocol: 6, LocalPort: 50000, RemotePort: 443,
 		Local: [16]byte{10, 0, 0, 1}, Remote: [16]byte{203, 0, 113, 9},
@@ -58,6 +58,9 @@ func (h happening) Follow(kind string, points []stream.Point, to stream.Sink) (s
 		{Point: event.ProcessExit, Process: nginx, Exit: event.Exit{Signal: 9}},
 		{Point: event.ProcessExit, Process: other, Exit: event.Exit{Code: 3}},
 	} {
+		if ev.Process == nginx {
+			ev.Subject = inPod
+		}
 		h.Publish(ev)
 	}
 	return name, err

@@ -211,20 +211,14 @@ func waitUntil(t *testing.T, ok func() error) {
 
 func waitFor(t *testing.T, patience time.Duration, ok func() error) {
 	t.Helper()
-	if err := within(patience, ok); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func within(patience time.Duration, ok func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := ok()
 		if err == nil {
-			return nil
+			return
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("waited %v: %w", patience, err)
+			t.Fatalf("waited %v: %v", patience, err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

@@ -96,6 +96,7 @@ type Event struct {
 	Fields  Fields  // what the session that passed it on wants to know of it
 	Rules   []*Rule // that it fits; shared, never written to
 	Process Process
+	Subject Subject // of SourceKernel, where somebody wants the event
 
 	Child  Process // process/fork; oom/kill: the victim
 	Exec   Exec    // process/exec

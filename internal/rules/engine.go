@@ -10,20 +10,6 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
-// Process is what rules may know of a process beyond what an event carries.
-type Process struct {
-	Exe           string
-	Container     string // id, empty on the host
-	ParentPID     uint32
-	ParentStartNS uint64
-}
-
-// Node tells about the processes of this machine. It is asked by whoever publishes
-// events and must neither wait nor allocate.
-type Node interface {
-	Process(pid uint32, startNS uint64) (Process, bool)
-}
-
 // Engine marks events with the rules that they fit. Its methods may be called
 // concurrently.
 type Engine struct {
@@ -38,8 +24,8 @@ type Self struct {
 }
 
 // NewEngine returns an Engine with no rules.
-func NewEngine(n Node, s Self) *Engine {
-	e := &Engine{views: sync.Pool{New: func() any { return &view{node: n, self: s} }}}
+func NewEngine(s Self) *Engine {
+	e := &Engine{views: sync.Pool{New: func() any { return &view{self: s} }}}
 	e.set.Store(&Set{})
 	return e
 }

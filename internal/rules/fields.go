@@ -66,8 +66,8 @@ var fields = [...]field{
 	text("process.comm", "name of the thread; a hint", event.CommLen, nil, func(v *view) []byte { return v.ev.Process.Name() }),
 	stored("process.exe", "file that it executes, through no link, and never a script", (*view).exe),
 	stored("process.name", "the last part of that", func(v *view) string { return v.exe()[strings.LastIndexByte(v.exe(), '/')+1:] }),
-	stored("process.container", "id of its container, empty on the host", (*view).container),
-	stored("parent.exe", "file that its parent executes", (*view).parentExe),
+	stored("process.container", "id of its container, empty on the host", func(v *view) string { return v.ev.Container() }),
+	stored("parent.exe", "file that its parent executes", func(v *view) string { return v.ev.Subject.Parent.Exe }),
 
 	{"self.pid", "process id of the sensor", cel.IntType, 1, nil, func(v *view) ref.Val { return types.Int(v.self.PID) }},
 

@@ -9,19 +9,6 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
-// family is a node with a shell, pid 2, in a container, whose parent is pid 1.
-type family struct{}
-
-func (family) Process(pid uint32, startNS uint64) (Process, bool) {
-	switch {
-	case pid == 1 && startNS == 10:
-		return Process{Exe: "/sbin/init"}, true
-	case pid == 2:
-		return Process{Exe: "/bin/sh", Container: "c1", ParentPID: 1, ParentStartNS: 10}, true
-	}
-	return Process{}, false
-}
-
 // ruleFile writes a file with one rule for each condition, named r0, r1, …
 func ruleFile(points string, conditions ...string) File {
 	var b strings.Builder
@@ -38,15 +25,19 @@ func engine(t testing.TB, files ...File) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := NewEngine(family{}, Self{PID: 5, HostMount: 77})
+	e := NewEngine(Self{PID: 5, HostMount: 77})
 	e.Use(set)
 	return e
 }
 
-// exec is the execution of a file with arguments by pid 2.
+// exec is the execution of a file with arguments by pid 2, in a container, whose parent
+// is outside.
 func exec(file string, args ...string) *event.Event {
 	var editor event.Editor
 	ev := &event.Event{Point: event.ProcessExec, Process: event.Process{PID: 2, UID: 1000, Comm: [event.CommLen]byte{'s', 'h'}}}
+	ev.Subject = event.Subject{
+		Process: event.Actor{ExecID: event.ExecID{PID: 2}, Exe: file, Container: "c1"}, Parent: event.Actor{ExecID: event.ExecID{PID: 1}, Exe: "/sbin/init"},
+	}
 	editor.Set(ev, event.TextExe, []byte(file), false)
 	editor.Set(ev, event.TextPath, []byte("./given"), false)
 	editor.Set(ev, event.TextCwd, []byte("/home"), false)
@@ -80,7 +71,7 @@ func TestFields(t *testing.T) {
 			`exec.file == "/usr/bin/x"`, `exec.path == "./given"`, `exec.cwd == "/home"`, `exec.args == ["x", "", "-i"]`, `exec.links == 1`,
 			`exec.mode == 35309`, `exec.uid == 1000`, `exec.euid == 0`, `exec.gid == 5`, `exec.egid == 6`, `exec.capabilities == 2097152`, `exec.host_mounts`,
 		}},
-		{&event.Event{Point: event.ProcessFork, Child: event.Process{PID: 9}}, []string{`child.pid == 9`}},
+		{&event.Event{Point: event.ProcessFork, Child: event.Process{PID: 9}, Subject: exec("/bin/sh").Subject}, []string{`child.pid == 9`, `process.exe == "/bin/sh"`}},
 		{&event.Event{Point: event.ProcessExit, Exit: event.Exit{Code: 3, Signal: 9, OOMKilled: true}}, []string{
 			`exit.code == 3`, `exit.signal == 9`, `exit.oom_killed`,
 		}},
@@ -94,7 +85,6 @@ func TestFields(t *testing.T) {
 		{&event.Event{Point: event.Syscall, Call: event.Call{Number: 5, Exit: true, Result: -2, Args: [6]uint64{1, 2, 3, 4, 5, 6}}}, []string{
 			`call.result == -2`, `call.arg1 == 1`, `call.arg2 == 2`, `call.arg3 == 3`, `call.arg4 == 4`, `call.arg5 == 5`, `call.arg6 == 6`, `call.path == ""`,
 		}},
-		// The pids of a sandbox are its own: nothing that is known of pid 2 is said of it.
 		{&conn, []string{
 			`process.ppid == 1`, `event.source == "gvisor"`, `process.exe == ""`, `process.container == "sandbox"`, `socket.protocol == 6`, `socket.inbound`,
 			`socket.local_address == "10.0.0.1"`, `socket.local_port == 80`, `socket.remote_address == "1.2.3.4"`, `socket.remote_port == 443`,
@@ -293,7 +283,7 @@ func FuzzCompile(f *testing.F) {
 			}
 			return
 		}
-		e := NewEngine(family{}, Self{PID: 5, HostMount: 77})
+		e := NewEngine(Self{PID: 5, HostMount: 77})
 		e.Use(set)
 		e.Mark(exec("/bin/x", "a", "b"))
 	})

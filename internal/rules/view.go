@@ -16,22 +16,18 @@ const maxFields = 64
 // view is an event as conditions see it. What one rule has asked for is there for the
 // next. It is for one goroutine at a time.
 type view struct {
-	node       Node
 	self       Self
 	ev         *event.Event
 	unreadable bool // a text was asked for that could not be read
 	values     [maxFields]ref.Val
 	asked      [maxFields]bool
 	blind      [maxFields]bool // its text could not be read
-	process    Process
-	parent     Process
-	looked     struct{ process, parent bool }
 }
 
 func (v *view) begin(ev *event.Event) { v.ev = ev }
 
 // end lets go of the event.
-func (v *view) end() { *v = view{node: v.node, self: v.self} }
+func (v *view) end() { *v = view{self: v.self} }
 
 // ResolveName implements cel.Activation.
 func (v *view) ResolveName(name string) (any, bool) {
@@ -64,34 +60,7 @@ func (v *view) exe() string {
 	if v.ev.Point == event.ProcessExec {
 		return shown(v.text(event.TextExe))
 	}
-	return v.who().Exe
-}
-
-func (v *view) container() string {
-	if id := v.ev.Text(event.TextContainer); len(id) > 0 {
-		return shown(id)
-	}
-	return v.who().Container
-}
-
-func (v *view) parentExe() string {
-	if !v.looked.parent {
-		v.looked.parent = true
-		if p := v.who(); p.ParentPID != 0 {
-			v.parent, _ = v.node.Process(p.ParentPID, p.ParentStartNS)
-		}
-	}
-	return v.parent.Exe
-}
-
-// who is what is known of the process. The pids of a sandbox are its own: of those
-// nothing is known.
-func (v *view) who() *Process {
-	if !v.looked.process && v.ev.Source == event.SourceKernel {
-		v.process, _ = v.node.Process(v.ev.Process.PID, v.ev.Process.StartNS)
-	}
-	v.looked.process = true
-	return &v.process
+	return v.ev.Subject.Process.Exe
 }
 
 // arguments are those of a program, each as it was given.

@@ -121,7 +121,7 @@ func (t *lines) reported(ev *event.Event) {
 
 // contained tells what a container is called.
 func (t *lines) contained(ev *event.Event) {
-	c := t.machine.Container(view(ev.Text(event.TextContainer)))
+	c := t.machine.Container(ev.Container())
 	for _, named := range []struct{ text, label string }{{c.ID, "container"}, {c.Name, "name"}, {c.Image, "image"}, {c.Namespace, "namespace"}, {c.Pod, "pod"}} {
 		if named.text != "" {
 			t.text(named.text, named.label)

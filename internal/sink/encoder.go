@@ -11,7 +11,7 @@ import (
 // whoever needs them in a form that is made of those. It is for one goroutine.
 type Encoder struct{ lines }
 
-// NewEncoder returns an Encoder that asks m about processes.
+// NewEncoder returns an Encoder that asks m about containers.
 func NewEncoder(m Machine) *Encoder { return &Encoder{newLines(m)} }
 
 // Line returns the event as one line of JSON. It is valid until the next call.
@@ -36,12 +36,7 @@ func (e *Encoder) Node() string { return e.machine.Node() }
 // In reports whether an event is of a container, named by its id or the beginning of
 // it; "" stands for the host.
 func (e *Encoder) In(ev *event.Event, container string) bool {
-	is := view(ev.Text(event.TextContainer))
-	if ev.Source == event.SourceKernel && ev.Process.PID != 0 {
-		if p, known := e.machine.Process(ev.Process.PID, ev.Process.StartNS); known {
-			is = p.Container.ID
-		}
-	}
+	is := ev.Container()
 	return is == container || container != "" && strings.HasPrefix(is, container)
 }
 

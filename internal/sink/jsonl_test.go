@@ -22,7 +22,7 @@ var anywhere = Place{Stdout: io.Discard, Dir: "/"}
 func exits(n int) []event.Event {
 	batch := make([]event.Event, n)
 	for i := range batch {
-		batch[i] = event.Event{Point: event.ProcessExit, TimeNS: uint64(i), Process: event.Process{PID: 11, TID: 11, StartNS: 3e9}}
+		batch[i] = event.Event{Point: event.ProcessExit, TimeNS: uint64(i), Process: event.Process{PID: 11, TID: 11, StartNS: 3e9}, Subject: known()}
 	}
 	return batch
 }

@@ -112,41 +112,25 @@ func (t *lines) wall(bootNS uint64) time.Time { return t.boot.Add(time.Duration(
 
 // actor writes the process of an event and its parent.
 func (t *lines) actor(ev *event.Event, exec bool) {
-	var (
-		p     Process
-		known bool
-	)
-	if ev.Source == event.SourceKernel && ev.Process.PID != 0 { // the pids of a sandbox are its own
-		p, known = t.machine.Process(ev.Process.PID, ev.Process.StartNS)
-	}
+	p, parent := ev.Subject.Process, &ev.Subject.Parent
+	known := p.PID != 0
 	if !known {
-		p = Process{PID: ev.Process.PID, ExecNS: ev.Process.StartNS, LoginUID: ^uint32(0), ParentPID: ev.Process.PPID}
-		if id := ev.Text(event.TextContainer); len(id) > 0 {
-			p.Container = t.machine.Container(view(id))
-		}
+		p = event.Actor{ExecID: event.ExecID{PID: ev.Process.PID, ExecNS: ev.Process.StartNS}, LoginUID: ^uint32(0)}
 	}
-	p.UID = ev.Process.UID
+	p.UID, p.Container = ev.Process.UID, ev.Container()
 	if exec { // what the event says, not what may have come since
 		p.Exe, p.Args, p.Cwd = view(ev.Executable()), view(ev.Text(event.TextArgs)), view(ev.Text(event.TextCwd))
 		p.ExecNS, p.Seeded, p.Forked = ev.TimeNS, false, false
 	}
-	var (
-		parent    Process
-		hasParent bool
-	)
-	if ev.Source == event.SourceKernel {
-		parent, hasParent = t.machine.Process(p.ParentPID, p.ParentStartNS)
-	}
 	t.json.object("process")
-	t.process(ev, &p, &parent, known || exec)
+	t.process(ev, &p, parent.ExecID, known || exec)
 	if exec {
 		t.became(ev)
 	}
 	t.json.close('}')
-	if hasParent {
-		grandparent, _ := t.machine.Process(parent.ParentPID, parent.ParentStartNS)
+	if parent.PID != 0 {
 		t.json.object("parent")
-		t.process(nil, &parent, &grandparent, true)
+		t.process(nil, parent, ev.Subject.Grandparent, true)
 		t.json.close('}')
 	}
 }
@@ -155,9 +139,9 @@ func (t *lines) actor(ev *event.Event, exec bool) {
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
 // process writes the members of a process; ev is its own event, nil for a parent.
-func (t *lines) process(ev *event.Event, p, parent *Process, known bool) {
+func (t *lines) process(ev *event.Event, p *event.Actor, parent event.ExecID, known bool) {
 	j := &t.json
-	t.identity("exec_id", p.PID, p.ExecNS)
+	t.identity("exec_id", p.ExecID)
 	j.uint("pid", uint64(p.PID))
 	j.uint("uid", uint64(p.UID))
 	j.string("cwd", p.Cwd)
@@ -166,12 +150,13 @@ func (t *lines) process(ev *event.Event, p, parent *Process, known bool) {
 	t.flags(ev, p, known)
 	j.time("start_time", t.wall(p.ExecNS))
 	j.uint("auid", uint64(p.LoginUID))
-	t.pod(&p.Container)
-	if p.Container.ID != "" {
-		j.string("docker", p.Container.ID[:min(31, len(p.Container.ID))])
+	if p.Container != "" {
+		c := t.machine.Container(p.Container)
+		t.pod(&c)
+		j.string("docker", p.Container[:min(31, len(p.Container))])
 	}
 	if parent.PID != 0 {
-		t.identity("parent_exec_id", parent.PID, parent.ExecNS)
+		t.identity("parent_exec_id", parent)
 	}
 	tid := p.PID
 	if ev != nil {
@@ -181,16 +166,16 @@ func (t *lines) process(ev *event.Event, p, parent *Process, known bool) {
 }
 
 // identity is the name of a process that never repeats: node, time and pid.
-func (t *lines) identity(name string, pid uint32, ns uint64) {
+func (t *lines) identity(name string, of event.ExecID) {
 	t.scratch = append(t.scratch[:0], t.machine.Node()...)
-	t.scratch = strconv.AppendUint(append(t.scratch, ':'), ns, 10)
-	t.scratch = strconv.AppendUint(append(t.scratch, ':'), uint64(pid), 10)
+	t.scratch = strconv.AppendUint(append(t.scratch, ':'), of.ExecNS, 10)
+	t.scratch = strconv.AppendUint(append(t.scratch, ':'), uint64(of.PID), 10)
 	t.json.base64(name, t.scratch)
 }
 
 // binary writes the path of the program; one that was given relatively is seen from
 // the working directory.
-func (t *lines) binary(p *Process) {
+func (t *lines) binary(p *event.Actor) {
 	if p.Exe == "" {
 		return
 	}
@@ -238,7 +223,7 @@ func (t *lines) arguments(args string) {
 }
 
 // flags says in words how the process came to be, and what of it could not be read.
-func (t *lines) flags(ev *event.Event, p *Process, known bool) {
+func (t *lines) flags(ev *event.Event, p *event.Actor, known bool) {
 	word := "execve"
 	switch {
 	case !known:

@@ -20,7 +20,7 @@ import (
 
 var longID = strings.Repeat("c", 64)
 
-// small is a machine with a shell, its child, and nobody else.
+// small is a machine with a shell, its child in a pod, and nobody else.
 type small struct{}
 
 var booted = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
@@ -28,20 +28,22 @@ var booted = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 func (small) Boot() time.Time { return booted }
 func (small) Node() string    { return "node-1" }
 
-func (small) Container(id string) Container { return Container{ID: id} }
-
-func (small) Process(pid uint32, startNS uint64) (Process, bool) {
-	switch {
-	case pid == 10 && startNS == 1e9:
-		return Process{PID: 10, LoginUID: 1000, ExecNS: 2e9, Exe: "/bin/sh", Args: "sh\x00", Cwd: "/", Seeded: true}, true
-	case pid == 11 && startNS == 3e9:
-		return Process{
-			PID: 11, LoginUID: 1000, ExecNS: 4e9, Exe: "./run \"it\"", Args: "run\x00a b\x00-c\x00\x00", Cwd: "/home/x\ny",
-			ParentPID: 10, ParentStartNS: 1e9,
-			Container: Container{ID: longID, Name: "web", Image: "busybox", Namespace: "shop", Pod: "web-1"},
-		}, true
+func (small) Container(id string) Container {
+	if id == longID {
+		return Container{ID: id, Name: "web", Image: "busybox", Namespace: "shop", Pod: "web-1"}
 	}
-	return Process{}, false
+	return Container{ID: id}
+}
+
+// known is small's child as its events know it.
+func known() event.Subject {
+	return event.Subject{
+		Process: event.Actor{
+			ExecID: event.ExecID{PID: 11, ExecNS: 4e9}, LoginUID: 1000, Exe: "./run \"it\"", Args: "run\x00a b\x00-c\x00\x00", Cwd: "/home/x\ny", Container: longID,
+		},
+		Parent:      event.Actor{ExecID: event.ExecID{PID: 10, ExecNS: 2e9}, LoginUID: 1000, Exe: "/bin/sh", Args: "sh\x00", Cwd: "/", Seeded: true},
+		Grandparent: event.ExecID{PID: 1, ExecNS: 1},
+	}
 }
 
 func at(ns int64) *timestamppb.Timestamp { return timestamppb.New(booted.Add(time.Duration(ns))) }
@@ -56,7 +58,7 @@ func u32(v uint32) *wrapperspb.UInt32Value { return wrapperspb.UInt32(v) }
 func shell() *tetragon.Process {
 	return &tetragon.Process{
 		ExecId: id(2e9, 10), Pid: u32(10), Uid: u32(0), Cwd: "/", Binary: "/bin/sh", Flags: "procFS rootcwd",
-		StartTime: at(2e9), Auid: u32(1000), Tid: u32(10),
+		StartTime: at(2e9), Auid: u32(1000), Tid: u32(10), ParentExecId: id(1, 1),
 	}
 }
 
@@ -100,7 +102,7 @@ func TestLinesAreTetragons(t *testing.T) {
 		Credentials: event.Credentials{UID: 7, EUID: 0, GID: 8, EGID: 8, FSGID: 8, Effective: 1<<1 | 1<<21, Permitted: 1 << 40},
 	}}
 	var editor event.Editor
-	p, _ := small{}.Process(11, 3e9)
+	p := known().Process
 	editor.Set(&exec, event.TextPath, []byte(p.Exe), false)
 	editor.Set(&exec, event.TextArgs, []byte(p.Args), true)
 	editor.Set(&exec, event.TextCwd, []byte(p.Cwd), false)
@@ -210,6 +212,9 @@ func TestLinesAreTetragons(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.want.NodeName = "node-1"
+			if test.ev.Process == actor && test.ev.Source == event.SourceKernel {
+				test.ev.Subject = known()
+			}
 			e := newLines(small{})
 			e.line(&test.ev)
 			line := string(e.json.b)
@@ -261,7 +266,7 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 	call := named(t, "syscall/connect/enter", 3)
 	new(event.Editor).Set(call, event.TextIn, []byte("\x02\x00\x01\xbb\x7f\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"), false)
 	for _, ev := range []*event.Event{
-		{Point: event.ProcessExit, Process: event.Process{PID: 11, TID: 11, StartNS: 3e9}}, {Point: event.NetworkConnect}, {Point: event.ProcessFork}, call,
+		{Point: event.ProcessExit, Process: event.Process{PID: 11, TID: 11, StartNS: 3e9}, Subject: known()}, {Point: event.NetworkConnect}, {Point: event.ProcessFork}, call,
 	} {
 		if n := testing.AllocsPerRun(100, func() {
 			e.json.b = e.json.b[:0]

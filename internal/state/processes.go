@@ -32,14 +32,14 @@ type process struct {
 	key      processKey
 	parent   processKey // startNS is 0 where only the pid is known
 	exitedNS uint64
-	execNS   uint64 // of the last exec; 0 if none was seen
+	execNS   uint64 // of the last exec, of one that a survey found its start; 0 if none was seen
 	cgroup   uint64
 	uid      uint32
 	loginUID uint32
 	exe      textID
 	args     textID
 	cwd      textID // as the process saw it at its last exec
-	seeded   bool   // found by a survey
+	seeded   bool   // found by a survey, and no exec was seen since
 	group    textID // id of the container
 	comm     [event.CommLen]byte
 }
@@ -161,7 +161,7 @@ func (s *Store) applyExec(ev *event.Event) {
 	s.setArguments(&sl.rec, ev.Text(event.TextArgs))
 	s.texts.drop(sl.rec.cwd)
 	sl.rec.cwd = s.text(ev.Text(event.TextCwd))
-	sl.rec.execNS = ev.TimeNS
+	sl.rec.execNS, sl.rec.seeded = ev.TimeNS, false
 }
 
 func (s *Store) applyExit(ev *event.Event) {

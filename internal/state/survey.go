@@ -109,7 +109,8 @@ func (v *Survey) Process(p ProcessSeed) {
 		s.retext(&sl.rec.group, container)
 		sl.rec.exe = s.text([]byte(p.Exe))
 		s.setArguments(&sl.rec, p.Args)
-		sl.rec.cwd, sl.rec.seeded = s.text([]byte(p.Cwd)), true
+		sl.rec.cwd = s.text([]byte(p.Cwd))
+		sl.rec.execNS, sl.rec.seeded = key.startNS, true
 		if !v.seed {
 			v.drift.Processes++
 		}

@@ -8,7 +8,9 @@ import (
 )
 
 // Bounds of one queue. Its memory is taken when a session is created. When memory is
-// short it is a quarter of that.
+// short it is a quarter of that. The texts of an event's Subject are shared with the
+// picture of the node and with every other event of those processes; a queue keeps them
+// while the event waits.
 const (
 	QueueEvents    = 4096
 	QueueTextBytes = 1 << 20
@@ -98,7 +100,11 @@ func (q *queue) peek() []event.Event {
 
 // take gives the room of the n oldest events back.
 func (q *queue) take(n int) {
-	head := q.head.Load() + uint64(n)
+	head := q.head.Load()
+	for range n {
+		q.slots[head&uint64(len(q.slots)-1)].Subject = event.Subject{}
+		head++
+	}
 	q.textHead.Store(q.ends[(head-1)&uint64(len(q.slots)-1)])
 	q.head.Store(head)
 }

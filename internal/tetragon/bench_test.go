@@ -25,7 +25,7 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 	c := &client{out: nowhere{}, choice: choice, encoder: sink.NewEncoder(node{}), told: make(chan struct{})}
 	close(c.told)
-	batch := []event.Event{{Point: event.ProcessExit, Process: event.Process{PID: 10, TID: 10}}}
+	batch := []event.Event{{Point: event.ProcessExit, Process: event.Process{PID: 10, TID: 10}, Subject: shell}}
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Deliver(batch, func(*event.Event, event.Loss) { b.Error("lost") })

@@ -28,17 +28,18 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
 
-// node is a machine with one process, pid 10.
+// node is a machine with one container.
 type node struct{}
 
 func (node) Boot() time.Time { return time.Unix(1e9, 0) }
 func (node) Node() string    { return "node-1" }
 
-func (node) Container(id string) sink.Container { return sink.Container{ID: id} }
-
-func (node) Process(pid uint32, _ uint64) (sink.Process, bool) {
-	return sink.Process{PID: 10, ExecNS: 5, Exe: "/bin/sh", Args: "sh\x00-c\x00", Cwd: "/", Container: sink.Container{ID: "c1", Name: "web", Pod: "web-1", Namespace: "shop"}}, pid == 10
+func (node) Container(id string) sink.Container {
+	return sink.Container{ID: id, Name: "web", Pod: "web-1", Namespace: "shop"}
 }
+
+// shell is pid 10, the one process that is known.
+var shell = event.Subject{Process: event.Actor{ExecID: event.ExecID{PID: 10, ExecNS: 5}, Exe: "/bin/sh", Args: "sh\x00-c\x00", Cwd: "/", Container: "c1"}}
 
 // served is a server with its client.
 type served struct {
@@ -118,7 +119,11 @@ func receive(t *testing.T, in grpc.ServerStreamingClient[api.GetEventsResponse])
 }
 
 func (s *served) publish(point event.Point, pid uint32) {
-	s.manager.Publish(&event.Event{Point: point, Process: event.Process{PID: pid, TID: pid}})
+	ev := event.Event{Point: point, Process: event.Process{PID: pid, TID: pid}}
+	if pid == shell.Process.PID {
+		ev.Subject = shell
+	}
+	s.manager.Publish(&ev)
 }
 
 // Every client gets what it has chosen, and nothing else.
