@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -37,11 +38,17 @@ type Acts struct {
 	ready   bool
 	pending []event.Point // wanted before it was ready
 	obj     *object       // nil while nothing is wanted
-	on      map[event.Point]link.Link
+	on      map[event.Point]*installed
+}
+
+// installed is what is in the kernel for one point.
+type installed struct {
+	link   link.Link // nil for none
+	hooked []uint32  // numbers of calls
 }
 
 // NewActs returns an Acts that wants nothing yet.
-func NewActs(k *Kernel) *Acts { return &Acts{kernel: k, on: map[event.Point]link.Link{}} }
+func NewActs(k *Kernel) *Acts { return &Acts{kernel: k, on: map[event.Point]*installed{}} }
 
 // Ready says that the syscalls probe is loaded, if it ever is: from now on Want acts
 // at once, and what was wanted before is seen to.
@@ -65,10 +72,19 @@ func (a *Acts) Want(points []event.Point) error {
 	return a.want(points)
 }
 
-// want is Want for who holds mu.
+// want is Want for who holds mu. Of a point that cannot be wanted nothing stays.
 func (a *Acts) want(points []event.Point) error {
-	for p := range actsOf {
-		if _, on := a.on[p]; on && !slices.Contains(points, p) {
+	err := a.change(points)
+	if len(a.on) == 0 && a.obj != nil {
+		a.kernel.unload(a.obj)
+		a.obj = nil
+	}
+	return err
+}
+
+func (a *Acts) change(points []event.Point) error {
+	for p := range a.on {
+		if !slices.Contains(points, p) {
 			if err := a.end(p); err != nil {
 				return err
 			}
@@ -83,50 +99,57 @@ func (a *Acts) want(points []event.Point) error {
 			return fmt.Errorf("point %v: %w", p, err)
 		}
 	}
-	if len(a.on) == 0 && a.obj != nil {
-		a.kernel.unload(a.obj)
-		a.obj = nil
-	}
 	return nil
 }
 
-// begin attaches the programs of a point. The caller holds mu.
+// begin attaches the programs of a point: all of them or none. The caller holds mu.
 func (a *Acts) begin(p event.Point) (err error) {
 	if a.obj == nil {
 		if a.obj, err = a.load(); err != nil {
 			return err
 		}
 	}
+	on := &installed{}
+	a.on[p] = on
+	if err := a.install(p, on); err != nil {
+		return errors.Join(err, a.end(p))
+	}
+	return nil
+}
+
+// install attaches them one after the other, and notes in on how far it has come.
+func (a *Acts) install(p event.Point, on *installed) error {
 	how := actsOf[p]
-	var l link.Link
 	if how.tracepoint != "" {
-		if l, err = a.obj.attachOne(how.tracepoint); err != nil {
+		l, err := a.obj.attachOne(how.tracepoint)
+		if err != nil {
 			return fmt.Errorf("attach %s as %s: %w", how.tracepoint, a.obj.kind, plainErrno(err))
 		}
+		on.link = l
 		a.obj.links = append(a.obj.links, l)
 	}
 	for _, c := range how.calls {
 		if err := a.kernel.hooks.set(c.nr, a.obj.coll.Programs[programFor(c.program, a.obj.kind)]); err != nil {
 			return err
 		}
+		on.hooked = append(on.hooked, c.nr)
 	}
-	a.on[p] = l
 	return nil
 }
 
-// end detaches them. The caller holds mu.
+// end detaches what is in the kernel for a point. The caller holds mu.
 func (a *Acts) end(p event.Point) error {
-	if l := a.on[p]; l != nil {
+	on := a.on[p]
+	delete(a.on, p)
+	if l := on.link; l != nil {
 		a.obj.links = slices.DeleteFunc(a.obj.links, func(other link.Link) bool { return other == l })
 		l.Close()
 	}
-	delete(a.on, p)
-	for _, c := range actsOf[p].calls {
-		if err := a.kernel.hooks.clear(c.nr); err != nil {
-			return err
-		}
+	var faults []error
+	for _, nr := range on.hooked {
+		faults = append(faults, a.kernel.hooks.clear(nr))
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // load loads the object, with nothing attached.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -149,9 +150,38 @@ func TestOOMKillIsTold(t *testing.T) {
 func TestActsNeedHooks(t *testing.T) {
 	k := newKernel(t, Options{RingBytes: 1 << 20})
 	acts := newActs(t, k)
+	objects := len(k.objects)
 	if err := acts.Want([]event.Point{event.BPFLoad}); !errors.Is(err, ErrNoHooks) {
 		t.Errorf("error %v", err)
 	}
+	if n := len(k.objects); n != objects {
+		t.Errorf("%d objects, %d before", n, objects)
+	}
 	must(t, "want signals", acts.Want([]event.Point{event.SignalDeliver}))
+	must(t, "want nothing", acts.Want(nil))
+}
+
+// Of a point whose last program finds no place nothing stays in the kernel.
+func TestActsAreToldWholeOrNotAtAll(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	_, err := NewSyscalls(k, SyscallsOptions{})
+	must(t, "load syscalls", err)
+	acts := newActs(t, k)
+	objects := len(k.objects)
+	sound := actsOf[event.ModuleLoad]
+	t.Cleanup(func() { actsOf[event.ModuleLoad] = sound })
+	broken := sound
+	broken.calls = append(slices.Clone(sound.calls), hookedCall{syscallTable, "bpf_exit"})
+	actsOf[event.ModuleLoad] = broken
+	if err := acts.Want([]event.Point{event.ModuleLoad}); err == nil {
+		t.Error("a call beyond the table was hooked")
+	}
+	var bits [syscallTable / 64]uint64
+	must(t, "read hook bits", k.hooks.bits.Get(&bits))
+	if bits != [len(bits)]uint64{} || len(k.objects) != objects {
+		t.Errorf("hooks %x, %d objects, %d before", bits, len(k.objects), objects)
+	}
+	actsOf[event.ModuleLoad] = sound
+	must(t, "want what is sound", acts.Want([]event.Point{event.ModuleLoad}))
 	must(t, "want nothing", acts.Want(nil))
 }
