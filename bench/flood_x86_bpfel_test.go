@@ -64,11 +64,12 @@ type floodFloodEvent struct {
 			Cgroup          uint32
 			User            uint32
 		}
-		Inode uint64
-		Links uint32
-		Mode  uint16
-		Pad   uint16
-		Text  [4]uint16
+		Inode      uint64
+		Links      uint32
+		Mode       uint16
+		Layer      uint8
+		NetworkFds uint8
+		Text       [4]uint16
 	}
 	Text [64]int8
 }

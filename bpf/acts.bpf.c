@@ -2,8 +2,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * acts: tells of what few programs do and security wants to know: executable
- * mappings, loading of modules and BPF programs, signals, OOM kills. Loaded while a
- * session wants one of them.
+ * mappings, loading of modules and BPF programs, secrets and settings of the kernel that
+ * are opened, namespaces that are joined, signals, OOM kills. Loaded while a session
+ * wants one of them.
  *
  * What is seen at the end of a system call is tail-called by the syscalls object, so
  * that no other call pays for it. Files and programs are the kernel's own objects, not
@@ -18,6 +19,9 @@
 
 #define PROT_EXEC 4
 #define BPF_PROG_LOAD 5
+
+/* The sensor itself: what it opens is left out, telling of it would have it open more. */
+const volatile __u32 self;
 
 /* mark_victim hands over a task, a pid before 6.10. */
 const volatile bool victim_is_task = false;
@@ -69,7 +73,7 @@ static __always_inline struct file *file_of_fd(struct task_struct *t, __u32 fd)
 }
 
 static __always_inline void send_file(enum point point, struct file *file, __s64 result,
-				      __u64 length, __u32 prot)
+				      __u64 length, __u32 prot, __u32 how)
 {
 	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
 	struct inode *inode;
@@ -90,7 +94,7 @@ static __always_inline void send_file(enum point point, struct file *file, __s64
 	x->e.result = result;
 	x->e.length = length;
 	x->e.prot = prot;
-	x->e.pad = 0;
+	x->e.how = how;
 	inode = BPF_CORE_READ(file, f_inode);
 	x->e.inode = BPF_CORE_READ(inode, i_ino);
 	x->e.links = BPF_CORE_READ(inode, i_nlink);
@@ -135,7 +139,7 @@ static __always_inline int mmap_exit(struct bpf_raw_tracepoint_args *ctx, bool b
 
 	if (!(prot & PROT_EXEC) || (address < 0 && address >= -4095))
 		return 0;
-	send_file(POINT_PROCESS_MMAP, file_at(address), address, nth_argument(regs, 1), prot);
+	send_file(POINT_PROCESS_MMAP, file_at(address), address, nth_argument(regs, 1), prot, 0);
 	return 0;
 }
 
@@ -147,7 +151,7 @@ static __always_inline int mprotect_exit(struct bpf_raw_tracepoint_args *ctx, bo
 
 	if (!(prot & PROT_EXEC) || ctx->args[1])
 		return 0;
-	send_file(POINT_PROCESS_MMAP, file_at(address), address, nth_argument(regs, 1), prot);
+	send_file(POINT_PROCESS_MMAP, file_at(address), address, nth_argument(regs, 1), prot, 0);
 	return 0;
 }
 
@@ -155,7 +159,7 @@ static __always_inline int init_module_exit(struct bpf_raw_tracepoint_args *ctx,
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 
-	send_file(POINT_MODULE_LOAD, NULL, (__s64)ctx->args[1], nth_argument(regs, 1), 0);
+	send_file(POINT_MODULE_LOAD, NULL, (__s64)ctx->args[1], nth_argument(regs, 1), 0, 0);
 	return 0;
 }
 
@@ -164,7 +168,120 @@ static __always_inline int finit_module_exit(struct bpf_raw_tracepoint_args *ctx
 	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
 	__u32 fd = nth_argument((struct pt_regs *)ctx->args[0], 0);
 
-	send_file(POINT_MODULE_LOAD, file_of_fd(t, fd), (__s64)ctx->args[1], 0, 0);
+	send_file(POINT_MODULE_LOAD, file_of_fd(t, fd), (__s64)ctx->args[1], 0, 0, 0);
+	return 0;
+}
+
+#define S_IFMT 0170000
+#define S_IFREG 0100000
+#define S_IROTH 04
+#define FMODE_READ 1
+#define FMODE_WRITE 2
+
+#define CGROUP_SUPER_MAGIC 0x27e0eb
+#define CGROUP2_SUPER_MAGIC 0x63677270
+#define DEBUGFS_MAGIC 0x64626720
+#define PROC_SUPER_MAGIC 0x9fa0
+#define SYSFS_MAGIC 0x62656572
+#define TRACEFS_MAGIC 0x74726163
+
+/* Whether a file is one by which the kernel is looked into and set. */
+static __always_inline bool is_of_kernel(struct inode *inode)
+{
+	switch (BPF_CORE_READ(inode, i_sb, s_magic)) {
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case DEBUGFS_MAGIC:
+	case PROC_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case TRACEFS_MAGIC:
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Of all files that are opened few are told of: what not everybody may read, and what
+ * sets something in the kernel. With O_PATH a file is not opened.
+ */
+static __always_inline int open_exit(struct bpf_raw_tracepoint_args *ctx, bool btf)
+{
+	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
+	__s64 fd = (__s64)ctx->args[1];
+	struct inode *inode;
+	struct file *file;
+	__u32 mode, how = 0;
+
+	if (fd < 0 || !point_on(POINT_FILE_OPEN) || bpf_get_current_pid_tgid() >> 32 == self)
+		return 0;
+	file = file_of_fd(t, fd);
+	inode = BPF_CORE_READ(file, f_inode);
+	mode = BPF_CORE_READ(inode, i_mode);
+	if ((mode & S_IFMT) != S_IFREG ||
+	    !(BPF_CORE_READ(file, f_mode) & (FMODE_READ | FMODE_WRITE)))
+		return 0;
+	if (BPF_CORE_READ(file, f_mode) & FMODE_WRITE)
+		how |= FILE_WRITABLE;
+	if (is_of_kernel(inode))
+		how |= FILE_OF_KERNEL;
+	if (!(mode & S_IROTH) || how == (FILE_WRITABLE | FILE_OF_KERNEL))
+		send_file(POINT_FILE_OPEN, file, fd, 0, 0, how);
+	return 0;
+}
+
+#define CLONE_NEWTIME 0x00000080
+#define CLONE_NEWNS 0x00020000
+#define CLONE_NEWCGROUP 0x02000000
+#define CLONE_NEWUTS 0x04000000
+#define CLONE_NEWIPC 0x08000000
+#define CLONE_NEWUSER 0x10000000
+#define CLONE_NEWPID 0x20000000
+#define CLONE_NEWNET 0x40000000
+
+/* The type of a namespace that a task has joined, by its inode; they share one space. */
+static __always_inline __u32 type_of(const struct namespaces *n, __u32 inode)
+{
+	if (!inode)
+		return 0;
+	if (inode == n->mnt)
+		return CLONE_NEWNS;
+	if (inode == n->cgroup)
+		return CLONE_NEWCGROUP;
+	if (inode == n->uts)
+		return CLONE_NEWUTS;
+	if (inode == n->ipc)
+		return CLONE_NEWIPC;
+	if (inode == n->user)
+		return CLONE_NEWUSER;
+	if (inode == n->pid_for_children)
+		return CLONE_NEWPID;
+	if (inode == n->net)
+		return CLONE_NEWNET;
+	if (inode == n->time_for_children)
+		return CLONE_NEWTIME;
+	return 0;
+}
+
+/* The caller may leave the type out where it hands over a namespace, not a process. */
+static __always_inline int setns_exit(struct bpf_raw_tracepoint_args *ctx, bool btf)
+{
+	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
+	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	struct setns_event *e;
+
+	if (!point_on(POINT_PROCESS_SETNS))
+		return 0;
+	e = event_reserve(POINT_PROCESS_SETNS, sizeof(*e));
+	if (!e)
+		return 0;
+	fill_process(&e->h.process, t);
+	fill_namespaces(&e->ns, t);
+	e->result = ctx->args[1];
+	e->types = nth_argument(regs, 1);
+	if (!e->types && !e->result)
+		e->types = type_of(&e->ns, BPF_CORE_READ(file_of_fd(t, nth_argument(regs, 0)),
+							 f_inode, i_ino));
+	event_submit(e);
 	return 0;
 }
 
@@ -241,6 +358,8 @@ TRACEPOINT_AS(mprotect_exit, sys_exit, mprotect_exit)
 TRACEPOINT_AS(init_module_exit, sys_exit, init_module_exit)
 TRACEPOINT_AS(finit_module_exit, sys_exit, finit_module_exit)
 TRACEPOINT_AS(bpf_exit, sys_exit, bpf_exit)
+TRACEPOINT_AS(open_exit, sys_exit, open_exit)
+TRACEPOINT_AS(setns_exit, sys_exit, setns_exit)
 TRACEPOINT(signal_deliver, signal_deliver)
 TRACEPOINT(mark_victim, mark_victim)
 

@@ -26,10 +26,23 @@ var actsOf = map[event.Point]struct {
 	event.ProcessMmap:   {calls: []hookedCall{{unix.SYS_MMAP, "mmap_exit"}, {unix.SYS_MPROTECT, "mprotect_exit"}, {unix.SYS_PKEY_MPROTECT, "mprotect_exit"}}},
 	event.ModuleLoad:    {calls: []hookedCall{{unix.SYS_INIT_MODULE, "init_module_exit"}, {unix.SYS_FINIT_MODULE, "finit_module_exit"}}},
 	event.BPFLoad:       {calls: []hookedCall{{unix.SYS_BPF, "bpf_exit"}}},
+	event.FileOpen:      {calls: hooksOf("open_exit", "open", "openat", "openat2", "creat", "open_by_handle_at")},
+	event.ProcessSetns:  {calls: []hookedCall{{unix.SYS_SETNS, "setns_exit"}}},
+}
+
+// hooksOf hooks those of the calls that this architecture has.
+func hooksOf(program string, names ...string) (all []hookedCall) {
+	for nr, name := range syscallNames {
+		if slices.Contains(names, name) {
+			all = append(all, hookedCall{uint32(nr), program})
+		}
+	}
+	return all
 }
 
 // Acts tells of acts that few programs do: executable mappings, modules and BPF programs
-// that are loaded, signals, OOM kills. Its programs are in the kernel while one of them
+// that are loaded, secrets and settings of the kernel that are opened, namespaces that
+// are joined, signals, OOM kills. Its programs are in the kernel while one of them
 // is wanted. Its methods may be called concurrently.
 type Acts struct {
 	kernel *Kernel
@@ -160,6 +173,9 @@ func (a *Acts) load() (*object, error) {
 	}
 	if err := setVictimIsTask(a.kernel, spec); err != nil {
 		return nil, err
+	}
+	if err := spec.Variables["self"].Set(a.kernel.self.PID); err != nil {
+		return nil, fmt.Errorf("set self: %w", err)
 	}
 	b := blueprint{probe: "acts", spec: spec}
 	for p := range actsOf {

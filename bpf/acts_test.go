@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -121,6 +123,128 @@ func TestActsAreToldExactly(t *testing.T) {
 		if t.Failed() {
 			t.Log(got)
 		}
+	})
+}
+
+// actOpens opens files in the directory of its argument in ways of which some are told.
+func actOpens() error {
+	dir := os.Getenv("SONDE_TEST_ARG")
+	for _, o := range []struct {
+		path string
+		how  int
+	}{
+		{filepath.Join(dir, "open"), unix.O_RDONLY}, {filepath.Join(dir, "open"), unix.O_RDWR}, {filepath.Join(dir, "link"), unix.O_RDONLY},
+		{filepath.Join(dir, "secret"), unix.O_WRONLY}, {filepath.Join(dir, "secret"), unix.O_PATH}, {filepath.Join(dir, "pipe"), unix.O_RDWR},
+		{"/proc/self/comm", unix.O_RDONLY}, {"/proc/self/comm", unix.O_WRONLY},
+	} {
+		if _, err := unix.Open(o.path, o.how, 0); err != nil {
+			return fmt.Errorf("open %s: %w", o.path, err)
+		}
+	}
+	if _, err := unix.Open(filepath.Join(dir, "none"), unix.O_RDONLY, 0); err == nil {
+		return errors.New("what is not there was opened")
+	}
+	_, err := unix.Openat2(unix.AT_FDCWD, filepath.Join(dir, "secret"), &unix.OpenHow{})
+	return err
+}
+
+// Of opened files those are told of that not everybody may read, and writable settings
+// of the kernel; by the file that was opened, not by the name that was given.
+func TestOpenedFilesAreToldExactly(t *testing.T) {
+	dir := t.TempDir()
+	must(t, "write", os.WriteFile(filepath.Join(dir, "open"), nil, 0o644))
+	must(t, "write", os.WriteFile(filepath.Join(dir, "secret"), nil, 0o640))
+	must(t, "link", os.Symlink("secret", filepath.Join(dir, "link")))
+	must(t, "make fifo", unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+	secret := filepath.Join(dir, "secret")
+	pid := uint32(0)
+	all := recordActs(t, func() {
+		child := act("opens", dir)
+		must(t, "open files", child.Run())
+		pid = uint32(child.Process.Pid)
+	}, event.FileOpen)
+	got := map[string]int{}
+	for i := range all {
+		if ev, f := &all[i], &all[i].File; ev.Point == event.FileOpen && ev.Process.PID == pid {
+			got[fmt.Sprintf("%s %o %v %v", ev.Text(event.TextPath), f.Mode, f.Writable, f.OfKernel)]++
+		}
+	}
+	want := map[string]int{
+		secret + " 100640 false false": 2, secret + " 100640 true false": 1,
+		fmt.Sprintf("/proc/%d/comm 100644 true true", pid): 1,
+	}
+	for line, n := range want {
+		if got[line] != n {
+			t.Errorf("%s: told %d times, not %d", line, got[line], n)
+		}
+	}
+	for line := range got {
+		if strings.Contains(line, dir) && want[line] == 0 {
+			t.Errorf("%s: told", line)
+		}
+	}
+	if t.Failed() {
+		t.Log(got)
+	}
+}
+
+// actSetns joins namespaces that it is in already, by themselves and by a process, and
+// one that is none.
+func actSetns() error {
+	runtime.LockOSThread()
+	for _, name := range []string{"net", "uts"} {
+		fd, err := unix.Open("/proc/self/ns/"+name, unix.O_RDONLY, 0)
+		if err == nil {
+			err = unix.Setns(fd, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("join %s: %w", name, err)
+		}
+	}
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err == nil {
+		err = unix.Setns(self, unix.CLONE_NEWIPC|unix.CLONE_NEWUTS)
+	}
+	if err != nil {
+		return fmt.Errorf("join by process: %w", err)
+	}
+	if err := unix.Setns(0, unix.CLONE_NEWNS); err == nil {
+		return errors.New("no namespace was joined")
+	}
+	return nil
+}
+
+func TestJoinedNamespacesAreTold(t *testing.T) {
+	all := recordActs(t, func() {
+		if got := runAct(t, "setns", "").ExitStatus(); got != 0 {
+			t.Fatalf("the child ended with %d", got)
+		}
+	}, event.ProcessSetns)
+	var got []string
+	for i := range all {
+		s := &all[i].Setns
+		if mnt := namespace(t, "mnt"); s.Namespaces.Mnt != mnt {
+			t.Errorf("mount namespace %d, want %d", s.Namespaces.Mnt, mnt)
+		}
+		got = append(got, fmt.Sprintf("%x %v", s.Types, s.Result == 0))
+	}
+	if want := "[40000000 true 4000000 true c000000 true 20000 false]"; fmt.Sprint(got) != want {
+		t.Errorf("told %v, want %s", got, want)
+	}
+}
+
+// recordActs records the events of a point while do runs.
+func recordActs(t *testing.T, do func(), point event.Point) []event.Event {
+	t.Helper()
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	_, err := NewSyscalls(k, SyscallsOptions{})
+	must(t, "load syscalls", err)
+	acts := newActs(t, k)
+	return recordEvents(t, k, func() {
+		must(t, "want acts", acts.Want([]event.Point{point}))
+		must(t, "set points", k.SetPoints(point))
+		do()
+		must(t, "want nothing", acts.Want(nil))
 	})
 }
 

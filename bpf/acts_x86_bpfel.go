@@ -43,7 +43,7 @@ type actsFileDraft struct {
 		Prot   uint32
 		Mode   uint16
 		Text   [1]uint16
-		Pad    uint32
+		How    uint32
 	}
 	Text [1024]int8
 	Room struct {
@@ -87,8 +87,13 @@ const (
 	actsProgMmapExitRaw        = "mmap_exit_raw"
 	actsProgMprotectExitBtf    = "mprotect_exit_btf"
 	actsProgMprotectExitRaw    = "mprotect_exit_raw"
+	actsProgOpenExitBtf        = "open_exit_btf"
+	actsProgOpenExitRaw        = "open_exit_raw"
+	actsProgSetnsExitBtf       = "setns_exit_btf"
+	actsProgSetnsExitRaw       = "setns_exit_raw"
 	actsProgSignalDeliverBtf   = "signal_deliver_btf"
 	actsProgSignalDeliverRaw   = "signal_deliver_raw"
+	actsVarSelf                = "self"
 	actsVarVictimIsTask        = "victim_is_task"
 )
 
@@ -146,6 +151,10 @@ type actsProgramSpecs struct {
 	MmapExitRaw        *ebpf.ProgramSpec `ebpf:"mmap_exit_raw"`
 	MprotectExitBtf    *ebpf.ProgramSpec `ebpf:"mprotect_exit_btf"`
 	MprotectExitRaw    *ebpf.ProgramSpec `ebpf:"mprotect_exit_raw"`
+	OpenExitBtf        *ebpf.ProgramSpec `ebpf:"open_exit_btf"`
+	OpenExitRaw        *ebpf.ProgramSpec `ebpf:"open_exit_raw"`
+	SetnsExitBtf       *ebpf.ProgramSpec `ebpf:"setns_exit_btf"`
+	SetnsExitRaw       *ebpf.ProgramSpec `ebpf:"setns_exit_raw"`
 	SignalDeliverBtf   *ebpf.ProgramSpec `ebpf:"signal_deliver_btf"`
 	SignalDeliverRaw   *ebpf.ProgramSpec `ebpf:"signal_deliver_raw"`
 }
@@ -165,6 +174,7 @@ type actsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type actsVariableSpecs struct {
+	Self         *ebpf.VariableSpec `ebpf:"self"`
 	VictimIsTask *ebpf.VariableSpec `ebpf:"victim_is_task"`
 }
 
@@ -209,6 +219,7 @@ func (m *actsMaps) Close() error {
 //
 // It can be passed to loadActsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type actsVariables struct {
+	Self         *ebpf.Variable `ebpf:"self"`
 	VictimIsTask *ebpf.Variable `ebpf:"victim_is_task"`
 }
 
@@ -228,6 +239,10 @@ type actsPrograms struct {
 	MmapExitRaw        *ebpf.Program `ebpf:"mmap_exit_raw"`
 	MprotectExitBtf    *ebpf.Program `ebpf:"mprotect_exit_btf"`
 	MprotectExitRaw    *ebpf.Program `ebpf:"mprotect_exit_raw"`
+	OpenExitBtf        *ebpf.Program `ebpf:"open_exit_btf"`
+	OpenExitRaw        *ebpf.Program `ebpf:"open_exit_raw"`
+	SetnsExitBtf       *ebpf.Program `ebpf:"setns_exit_btf"`
+	SetnsExitRaw       *ebpf.Program `ebpf:"setns_exit_raw"`
 	SignalDeliverBtf   *ebpf.Program `ebpf:"signal_deliver_btf"`
 	SignalDeliverRaw   *ebpf.Program `ebpf:"signal_deliver_raw"`
 }
@@ -246,6 +261,10 @@ func (p *actsPrograms) Close() error {
 		p.MmapExitRaw,
 		p.MprotectExitBtf,
 		p.MprotectExitRaw,
+		p.OpenExitBtf,
+		p.OpenExitRaw,
+		p.SetnsExitBtf,
+		p.SetnsExitRaw,
 		p.SignalDeliverBtf,
 		p.SignalDeliverRaw,
 	)

@@ -37,7 +37,7 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 		}
 		ev.Exec = event.Exec{
 			Credentials: credentials(&e.Cred), Namespaces: namespaces(&e.Ns),
-			Inode: e.Inode, Links: e.Links, Mode: e.Mode,
+			Inode: e.Inode, Links: e.Links, Mode: e.Mode, Layer: event.Layer(e.Layer), NetworkFDs: e.NetworkFds,
 		}
 		return decodeTexts(raw[unsafe.Sizeof(*e):], execTexts, e.Text[:], ev, ed)
 	case event.ProcessFork, event.OOMKill:
@@ -60,12 +60,15 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 		}
 		ev.Call = event.Call{Number: e.Number, Exit: e.Exit != 0, Result: e.Result, Args: e.Args}
 		return decodeTexts(raw[unsafe.Sizeof(*e):], callTexts, e.Text[:], ev, ed)
-	case event.ProcessMmap, event.ModuleLoad:
+	case event.ProcessMmap, event.ModuleLoad, event.FileOpen:
 		e, ok := view[kernelFileEvent](raw)
 		if !ok {
 			return false
 		}
-		ev.File = event.File{Result: e.Result, Length: e.Length, Prot: e.Prot, Inode: e.Inode, Links: e.Links, Mode: e.Mode}
+		ev.File = event.File{
+			Result: e.Result, Length: e.Length, Prot: e.Prot, Inode: e.Inode, Links: e.Links, Mode: e.Mode,
+			Writable: e.How&fileWritable != 0, OfKernel: e.How&fileOfKernel != 0,
+		}
 		return decodeTexts(raw[unsafe.Sizeof(*e):], fileTexts, e.Text[:], ev, ed)
 	case event.BPFLoad:
 		e, ok := view[kernelProgramEvent](raw)
@@ -73,6 +76,12 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 			ev.Program = event.Program{Result: e.Result, ID: e.Id, Type: e.Type}
 			copyBytes(ev.Program.Name[:], e.Name[:])
 			ed.Comm(&ev.Program.Name)
+		}
+		return ok
+	case event.ProcessSetns:
+		e, ok := view[kernelSetnsEvent](raw)
+		if ok {
+			ev.Setns = event.Setns{Result: e.Result, Types: e.Types, Namespaces: namespaces(&e.Ns)}
 		}
 		return ok
 	case event.SignalDeliver:
@@ -104,6 +113,12 @@ func view[T any](raw []byte) (*T, bool) {
 const (
 	textTruncated  = 0x8000
 	textUnreadable = 0x4000
+)
+
+// Of an opened file (headers/event.bpf.h).
+const (
+	fileWritable = 1 << iota
+	fileOfKernel
 )
 
 // The texts of records, in the order in which they follow them.

@@ -3,9 +3,12 @@ package bpf
 import (
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,24 +29,104 @@ func execOf(t *testing.T, editor *event.Editor, dir string, args ...string) even
 // execOfFile is execOf with a program of its own, which acts like this one.
 func execOfFile(t *testing.T, editor *event.Editor, file, dir string, args ...string) event.Event {
 	t.Helper()
-	k := newKernel(t, Options{RingBytes: 1 << 20, Editor: editor})
-	_, e := recordProcesses(t, k, ProcessesOptions{})
 	cmd := act("exit", "0")
 	cmd.Path, cmd.Args = file, args
 	cmd.Dir = dir
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err)
-	}
-	for _, ev := range stop(t, k, e) {
-		if ev.Point == event.ProcessExec && ev.Process.PID == uint32(cmd.Process.Pid) {
-			return ev
+	return execsOf(t, editor, cmd)[0]
+}
+
+// execsOf runs commands and returns the event of each one's exec.
+func execsOf(t *testing.T, editor *event.Editor, cmds ...*exec.Cmd) []event.Event {
+	t.Helper()
+	k := newKernel(t, Options{RingBytes: 1 << 20, Editor: editor})
+	_, e := recordProcesses(t, k, ProcessesOptions{})
+	for _, cmd := range cmds {
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
 		}
 	}
+	all := stop(t, k, e)
 	if int(k.Self().PID) != os.Getpid() {
 		testenv.Skip(t, "needs the initial pid namespace: the child's pid is compared")
 	}
-	t.Fatal("no exec of the child")
-	return event.Event{}
+	execs := make([]event.Event, len(cmds))
+	for i, cmd := range cmds {
+		at := slices.IndexFunc(all, func(ev event.Event) bool {
+			return ev.Point == event.ProcessExec && ev.Process.PID == uint32(cmd.Process.Pid)
+		})
+		if at < 0 {
+			t.Fatalf("no exec of %v", cmd.Args)
+		}
+		execs[i] = all[at]
+	}
+	return execs
+}
+
+// Of standard input, output and error it is told which is a socket of the Internet.
+func TestExecTellsNetworkDescriptors(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(t, "listen", err)
+	defer l.Close()
+	tcp, err := net.Dial("tcp4", l.Addr().String())
+	must(t, "dial", err)
+	defer tcp.Close()
+	udp, err := net.Dial("udp4", "127.0.0.1:9")
+	must(t, "dial", err)
+	defer udp.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	must(t, "make sockets", err)
+	local := os.NewFile(uintptr(pair[0]), "socket")
+	defer local.Close()
+	defer unix.Close(pair[1])
+	in, err := tcp.(*net.TCPConn).File()
+	must(t, "get file", err)
+	defer in.Close()
+	out, err := udp.(*net.UDPConn).File()
+	must(t, "get file", err)
+	defer out.Close()
+	remote, mixed := act("exit", "0"), act("exit", "0")
+	remote.Stdin, remote.Stdout, remote.Stderr = local, local, local
+	mixed.Stdin, mixed.Stdout, mixed.Stderr = in, local, out
+	execs := execsOf(t, nil, act("exit", "0"), remote, mixed)
+	for i, want := range []uint8{0, 0, 1<<0 | 1<<2} {
+		if got := execs[i].Exec.NetworkFDs; got != want {
+			t.Errorf("program %d: descriptors %b, want %b", i, got, want)
+		}
+	}
+}
+
+// Of a file on an overlay it is told whether it is as the layers below have it.
+func TestExecTellsLayers(t *testing.T) {
+	testenv.Root(t)
+	base := t.TempDir()
+	lower, merged := filepath.Join(base, "lower"), filepath.Join(base, "merged")
+	for _, dir := range []string{"lower", "upper", "work", "merged"} {
+		must(t, "make directory", os.Mkdir(filepath.Join(base, dir), 0o755))
+	}
+	add := func(dir, name string) string {
+		data, err := os.ReadFile("/bin/true")
+		must(t, "read", err)
+		must(t, "write", os.WriteFile(filepath.Join(dir, name), data, 0o755))
+		return filepath.Join(dir, name)
+	}
+	below := add(lower, "kept")
+	add(lower, "changed")
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", lower, filepath.Join(base, "upper"), filepath.Join(base, "work"))
+	if err := unix.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		testenv.Skip(t, "needs to mount an overlay: "+err.Error())
+	}
+	t.Cleanup(func() { must(t, "unmount", unix.Unmount(merged, unix.MNT_DETACH)) })
+	must(t, "change mode", os.Chmod(filepath.Join(merged, "changed"), 0o711))
+	layers := []event.Layer{event.NoLayer, event.LowerLayer, event.UpperLayer, event.UpperLayer}
+	var cmds []*exec.Cmd
+	for _, path := range []string{below, filepath.Join(merged, "kept"), filepath.Join(merged, "changed"), add(merged, "added")} {
+		cmds = append(cmds, &exec.Cmd{Path: path, Args: []string{"true"}})
+	}
+	for i, ev := range execsOf(t, nil, cmds...) {
+		if ev.Exec.Layer != layers[i] {
+			t.Errorf("%s is in layer %d, want %d", cmds[i].Path, ev.Exec.Layer, layers[i])
+		}
+	}
 }
 
 func TestExecCarriesItsTexts(t *testing.T) {

@@ -79,6 +79,7 @@ const struct conn_event *conn_event_type __attribute__((unused));
 const struct call_event *call_event_type __attribute__((unused));
 const struct file_event *file_event_type __attribute__((unused));
 const struct program_event *program_event_type __attribute__((unused));
+const struct setns_event *setns_event_type __attribute__((unused));
 const struct signal_event *signal_event_type __attribute__((unused));
 const struct canary_event *canary_event_type __attribute__((unused));
 const struct workload *workload_type __attribute__((unused));

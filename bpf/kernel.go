@@ -24,7 +24,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
-//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type ledger_row -type event_header -type credentials -type namespaces -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event -type call_event -type file_event -type program_event -type signal_event -type workload kernel kernel.bpf.c -- -Iheaders
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type ledger_row -type event_header -type credentials -type namespaces -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event -type call_event -type file_event -type program_event -type setns_event -type signal_event -type workload kernel kernel.bpf.c -- -Iheaders
 
 // DefaultRingBytes is the size of the event ring: 8 MiB in total, whatever the
 // number of CPUs, because the ring is one for all.

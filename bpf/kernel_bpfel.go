@@ -76,15 +76,16 @@ type kernelEventHeader struct {
 }
 
 type kernelExecEvent struct {
-	_     structs.HostLayout
-	H     kernelEventHeader
-	Cred  kernelCredentials
-	Ns    kernelNamespaces
-	Inode uint64
-	Links uint32
-	Mode  uint16
-	Pad   uint16
-	Text  [4]uint16
+	_          structs.HostLayout
+	H          kernelEventHeader
+	Cred       kernelCredentials
+	Ns         kernelNamespaces
+	Inode      uint64
+	Links      uint32
+	Mode       uint16
+	Layer      uint8
+	NetworkFds uint8
+	Text       [4]uint16
 }
 
 type kernelExitEvent struct {
@@ -107,7 +108,7 @@ type kernelFileEvent struct {
 	Prot   uint32
 	Mode   uint16
 	Text   [1]uint16
-	Pad    uint32
+	How    uint32
 }
 
 type kernelForkEvent struct {
@@ -154,6 +155,8 @@ const (
 	kernelPointPOINT_OOM_KILL        kernelPoint = 11
 	kernelPointPOINT_MODULE_LOAD     kernelPoint = 12
 	kernelPointPOINT_BPF_LOAD        kernelPoint = 13
+	kernelPointPOINT_FILE_OPEN       kernelPoint = 14
+	kernelPointPOINT_PROCESS_SETNS   kernelPoint = 15
 	kernelPointPOINTS                kernelPoint = 64
 )
 
@@ -176,6 +179,14 @@ type kernelProgramEvent struct {
 	Type   uint32
 	Pad    uint32
 	Name   [16]int8
+}
+
+type kernelSetnsEvent struct {
+	_      structs.HostLayout
+	H      kernelEventHeader
+	Ns     kernelNamespaces
+	Result int32
+	Types  uint32
 }
 
 type kernelSettingsPage struct {
@@ -228,6 +239,7 @@ const (
 	kernelVarPreemptible       = "preemptible"
 	kernelVarProgramEventType  = "program_event_type"
 	kernelVarSelfPidTgid       = "self_pid_tgid"
+	kernelVarSetnsEventType    = "setns_event_type"
 	kernelVarSignalEventType   = "signal_event_type"
 	kernelVarWorkloadType      = "workload_type"
 	kernelVarWorkloadV1        = "workload_v1"
@@ -308,6 +320,7 @@ type kernelVariableSpecs struct {
 	Preemptible       *ebpf.VariableSpec `ebpf:"preemptible"`
 	ProgramEventType  *ebpf.VariableSpec `ebpf:"program_event_type"`
 	SelfPidTgid       *ebpf.VariableSpec `ebpf:"self_pid_tgid"`
+	SetnsEventType    *ebpf.VariableSpec `ebpf:"setns_event_type"`
 	SignalEventType   *ebpf.VariableSpec `ebpf:"signal_event_type"`
 	WorkloadType      *ebpf.VariableSpec `ebpf:"workload_type"`
 	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
@@ -367,6 +380,7 @@ type kernelVariables struct {
 	Preemptible       *ebpf.Variable `ebpf:"preemptible"`
 	ProgramEventType  *ebpf.Variable `ebpf:"program_event_type"`
 	SelfPidTgid       *ebpf.Variable `ebpf:"self_pid_tgid"`
+	SetnsEventType    *ebpf.Variable `ebpf:"setns_event_type"`
 	SignalEventType   *ebpf.Variable `ebpf:"signal_event_type"`
 	WorkloadType      *ebpf.Variable `ebpf:"workload_type"`
 	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`

@@ -16,6 +16,7 @@
 #include "attach.bpf.h"
 #include "event.bpf.h"
 #include "hist.bpf.h"
+#include "net.bpf.h"
 #include "wait.bpf.h"
 #include "task.bpf.h"
 #include "workload.bpf.h"
@@ -221,6 +222,19 @@ static __always_inline __u32 draft_seen(struct exec_draft *x, __u32 at, __u32 ro
 	return at + len;
 }
 
+/* Which of standard input, output and error are Internet sockets, as bits. */
+static __always_inline __u8 network_fds(void)
+{
+	__u8 fds = 0;
+
+	for (int fd = 0; fd < 3; fd++) {
+		__u16 family = BPF_CORE_READ(sock_of_fd(fd), __sk_common.skc_family);
+
+		fds |= (family == AF_INET || family == AF_INET6) << fd;
+	}
+	return fds;
+}
+
 static __always_inline void send_exec(struct linux_binprm *bprm)
 {
 	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
@@ -242,6 +256,8 @@ static __always_inline void send_exec(struct linux_binprm *bprm)
 	x->e.inode = BPF_CORE_READ(inode, i_ino);
 	x->e.links = BPF_CORE_READ(inode, i_nlink);
 	x->e.mode = BPF_CORE_READ(inode, i_mode);
+	x->e.layer = layer_of(inode);
+	x->e.network_fds = network_fds();
 	len = draft_path(x, BPF_CORE_READ(bprm, filename));
 	len = draft_args(x, len, t);
 	len = draft_seen(x, len, SEEN_LEN, TEXT_CWD, &fs->pwd, t);

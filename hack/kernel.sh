@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 . hack/env.sh
 
 suite=$1 package=$2
-kernel=$SONDE_CACHE/kernels/$suite-$package
+modules=(inet_diag tcp_diag udp_diag veth dummy overlay)
+kernel=$SONDE_CACHE/kernels/$suite-$package-${#modules[@]} # another list is another kernel
 if [ -s "$kernel/release" ]; then
 	echo "$kernel"
 	exit
@@ -80,7 +81,7 @@ cp "${images[0]}" "$work/out/vmlinuz"
 [ ${#configs[@]} = 0 ] || cp "${configs[0]}" "$work/out/config"
 
 number=10
-for module in inet_diag tcp_diag udp_diag veth dummy; do
+for module in "${modules[@]}"; do
 	found=$(find "${trees[0]}" -name "$module.ko*" | head -n 1)
 	case $found in
 	*.ko) cp "$found" "$work/out/modules/$number-$module.ko" ;;

@@ -28,6 +28,8 @@ enum point {
 	POINT_OOM_KILL,
 	POINT_MODULE_LOAD,
 	POINT_BPF_LOAD,
+	POINT_FILE_OPEN,
+	POINT_PROCESS_SETNS,
 	POINTS = 64, /* size of the ledger: room for points to come */
 };
 
@@ -80,6 +82,9 @@ struct namespaces {
 	__u32 uts, ipc, mnt, pid, pid_for_children, net, time, time_for_children, cgroup, user;
 };
 
+/* Where a file of an overlay is, as containers see their images: as in internal/event. */
+enum layer { LAYER_NONE, LAYER_LOWER, LAYER_UPPER, LAYER_UNKNOWN };
+
 /* The texts themselves follow the record, one after the other. */
 struct exec_event {
 	struct event_header h;
@@ -88,7 +93,8 @@ struct exec_event {
 	__u64 inode;
 	__u32 links;
 	__u16 mode;
-	__u16 pad;
+	__u8 layer;
+	__u8 network_fds; /* bit n: descriptor n, below 3, is an Internet socket */
 	__u16 text[TEXTS];
 };
 
@@ -122,17 +128,31 @@ struct conn_event {
 	__u8 pad;
 };
 
-/* A file that was mapped or loaded, and how: POINT_PROCESS_MMAP, POINT_MODULE_LOAD. */
+/* Of an opened file. */
+#define FILE_WRITABLE 1  /* it was opened for writing */
+#define FILE_OF_KERNEL 2 /* it is one of the kernel's own: proc, sysfs, cgroups */
+
+/*
+ * A file that was mapped, loaded or opened, and how: POINT_PROCESS_MMAP,
+ * POINT_MODULE_LOAD, POINT_FILE_OPEN.
+ */
 struct file_event {
 	struct event_header h;
-	__s64 result; /* of the call: an address, or an error number negated */
+	__s64 result; /* of the call: an address, a descriptor, or an error number negated */
 	__u64 length;
 	__u64 inode;
 	__u32 links;
 	__u32 prot;
 	__u16 mode;
 	__u16 text[1]; /* the path */
-	__u32 pad;
+	__u32 how;     /* FILE_* */
+};
+
+struct setns_event {
+	struct event_header h;
+	struct namespaces ns; /* afterwards */
+	__s32 result;
+	__u32 types; /* CLONE_NEW* of those that were joined, or should have been */
 };
 
 struct program_event {

@@ -271,7 +271,12 @@ struct linux_binprm {
 
 /* ---- files and sockets ---- */
 
+struct super_block {
+	unsigned long s_magic;
+};
+
 struct inode {
+	struct super_block *i_sb;
 	__u16 i_mode;
 	unsigned long i_ino;
 	unsigned int i_nlink;
@@ -283,8 +288,15 @@ struct qstr {
 };
 
 struct dentry {
+	struct inode *d_inode;
 	struct dentry *d_parent;
 	struct qstr d_name;
+};
+
+/* In the kernel's BTF where overlayfs is no module. */
+struct ovl_inode {
+	struct inode vfs_inode;
+	struct dentry *__upperdentry;
 };
 
 struct vfsmount {
@@ -309,6 +321,7 @@ struct fs_struct {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	unsigned int f_mode;
 	void *private_data;
 };
 

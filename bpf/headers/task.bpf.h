@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * What security events tell of a task beyond who it is: credentials, namespaces,
- * paths. Helper calls without number: for what happens some thousand times a second.
+ * files and their paths. Helper calls without number: for what happens some thousand times a second.
  */
 #ifndef SONDE_TASK_BPF_H
 #define SONDE_TASK_BPF_H
@@ -58,6 +58,33 @@ static __always_inline void fill_namespaces(struct namespaces *n, struct task_st
 	}
 	n->cgroup = BPF_CORE_READ(p, cgroup_ns, ns.inum);
 	n->user = BPF_CORE_READ(t, cred, user_ns, ns.inum);
+}
+
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+
+/*
+ * The layer of an overlay that a file is in. The overlay keeps its file of the upper
+ * layer behind its own inode. Where it is a module, and so not in the kernel's BTF, that
+ * is at once behind it, as it is in every kernel since 4.13; what is no such file, by
+ * its mode, is said to be unknown.
+ */
+static __always_inline enum layer layer_of(struct inode *inode)
+{
+	__u64 behind = bpf_core_type_size(struct inode);
+	struct dentry *upper = NULL;
+
+	if (BPF_CORE_READ(inode, i_sb, s_magic) != OVERLAYFS_SUPER_MAGIC)
+		return LAYER_NONE;
+	if (bpf_core_type_exists(struct ovl_inode))
+		behind = bpf_core_field_offset(struct ovl_inode, __upperdentry) -
+			 bpf_core_field_offset(struct ovl_inode, vfs_inode);
+	if (bpf_probe_read_kernel(&upper, sizeof(upper), (void *)inode + behind))
+		return LAYER_UNKNOWN;
+	if (!upper)
+		return LAYER_LOWER;
+	return BPF_CORE_READ(upper, d_inode, i_mode) == BPF_CORE_READ(inode, i_mode)
+		       ? LAYER_UPPER
+		       : LAYER_UNKNOWN;
 }
 
 #define NAME_LEN 256

@@ -146,6 +146,98 @@ until read port <%[3]s.ports && test -n "$port"; do sleep 0.1; done
 	return client
 }
 
+// onOverlay executes a program in the container, from an overlay that it was added to,
+// or that has it from the layer below.
+func (s *stage) onOverlay(name string, added bool) string {
+	s.t.Helper()
+	dir := filepath.Join(s.dir, name)
+	below, above := "cp /bin/sleep lower/"+name, "true"
+	if added {
+		below, above = "true", "cp /bin/sleep merged/"+name
+	}
+	s.shell(fmt.Sprintf(`mkdir %[1]s && cd %[1]s && mkdir lower upper work merged && %[2]s
+echo 0 >%[3]s/cgroup.procs
+exec unshare -m sh -ec 'mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged; %[4]s; exec merged/%[5]s 0.5'`,
+		dir, below, s.cgroup, above, name))
+	return filepath.Join(dir, "merged", name)
+}
+
+// fed starts a shell of that name with a connection as its input.
+func (s *stage) fed(shell, network, address string) string {
+	s.t.Helper()
+	c, err := net.Dial(network, address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	f, err := c.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	cmd := exec.Command(s.copied("/bin/bash", shell, 0o755), "-c", ":")
+	cmd.Stdin = f
+	s.run(cmd)
+	return cmd.Path
+}
+
+// reads has a program read a file of its own, not for everybody, by a link to it.
+func (s *stage) reads(program, file, link string) string {
+	s.t.Helper()
+	file, link = filepath.Join(s.dir, file), filepath.Join(s.dir, link)
+	err := os.MkdirAll(filepath.Join(s.dir, ".ssh"), 0o755)
+	if err == nil {
+		err = os.WriteFile(file, []byte("nothing"), 0o600)
+	}
+	if err == nil {
+		err = os.Symlink(file, link)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p := s.copied("/bin/cat", program, 0o755)
+	s.run(exec.Command(p, link))
+	return p
+}
+
+// opensSetting has a program open a setting of the kernel, in a container if its cgroup
+// is given, and write nothing to it.
+func (s *stage) opensSetting(program, cgroup string) string {
+	s.t.Helper()
+	p := s.copied("/bin/bash", program, 0o755)
+	if cgroup == "" {
+		cgroup = s.temp // no cgroup: a file of that name
+	}
+	s.shell(fmt.Sprintf("echo 0 >%s/cgroup.procs; exec %s -c 'exec 3<>/proc/sys/kernel/core_pattern; sleep 0.5; true'", cgroup, p))
+	return p
+}
+
+// joins has a program of the container join a mount namespace.
+func (s *stage) joins(program, namespace string) string {
+	s.t.Helper()
+	p := s.copied("/proc/self/exe", program, 0o755)
+	s.shell(fmt.Sprintf("echo 0 >%s/cgroup.procs; SONDE_E2E_ACT=join-mounts exec unshare -m %s %s", s.cgroup, p, namespace))
+	return p
+}
+
+// joinMounts joins a mount namespace, and stays for as long as it takes to see who that was.
+func joinMounts() error {
+	f, err := os.Open(os.Args[1])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	if err := unix.Setns(int(f.Fd()), 0); err != nil {
+		return err
+	}
+	time.Sleep(time.Second / 2)
+	return nil
+}
+
 // loadModule has the kernel refuse what is no module.
 func loadModule() error {
 	f, err := os.Open("/bin/true")
@@ -277,6 +369,24 @@ var detections = []struct {
 		},
 	},
 	{
+		"container-drift", "process/exec",
+		func(s *stage) string { return s.onOverlay("adds", true) },
+		func(s *stage) string { return s.onOverlay("keeps", false) },
+	},
+	{
+		"shell-with-network-stdio", "process/exec",
+		func(s *stage) string { return s.fed("sh", "tcp4", fmt.Sprint("127.0.0.1:", s.port)) },
+		func(s *stage) string { // from a socket too, but from one of this machine
+			path := filepath.Join(s.temp, "socket")
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			defer l.Close()
+			return s.fed("dash", "unix", path)
+		},
+	},
+	{
 		"listener-of-shell-or-tool", "network/listen",
 		func(s *stage) string { return s.listener(s.dir + "/nc") },
 		func(s *stage) string { return s.listener(s.dir + "/nc-server") },
@@ -295,6 +405,21 @@ var detections = []struct {
 		"cloud-metadata-from-container", "network/connect",
 		func(s *stage) string { return s.metadata("asks", "169.254.169.254") },
 		func(s *stage) string { return s.metadata("asks-another", "169.254.169.253") },
+	},
+	{
+		"sensitive-file-open", "file/open",
+		func(s *stage) string { return s.reads("reads-key", ".ssh/id_test", "notes") },
+		func(s *stage) string { return s.reads("reads-notes", "notes-of-mine", ".ssh/id_link") },
+	},
+	{
+		"kernel-setting-from-container", "file/open",
+		func(s *stage) string { return s.opensSetting("opens-setting", s.cgroup) },
+		func(s *stage) string { return s.opensSetting("opens-setting-of-host", "") },
+	},
+	{
+		"container-joins-host-mounts", "process/setns",
+		func(s *stage) string { return s.joins("joins-host", fmt.Sprintf("/proc/%d/ns/mnt", os.Getpid())) },
+		func(s *stage) string { return s.joins("joins-itself", "/proc/self/ns/mnt") },
 	},
 	{
 		"kernel-module-load", "module/load",
@@ -334,7 +459,7 @@ func TestDefaultRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	events, file := filepath.Join(s.dir, "events.json"), filepath.Join(s.temp, "sonde.yaml")
-	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: container/start}, {name: module/load}, {name: bpf/load}, {name: syscall/ptrace/exit}, {name: signal/deliver},
+	config := `{rules: {files: [default]}, sessions: [{name: all, points: [{name: container/start}, {name: module/load}, {name: bpf/load}, {name: file/open}, {name: process/setns}, {name: syscall/ptrace/exit}, {name: signal/deliver},
     {name: process/exec}, {name: network/connect}, {name: network/listen}],
   sinks: [{name: jsonl, config: {path: ` + events + `}}]}]}`
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

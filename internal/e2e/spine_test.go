@@ -32,6 +32,7 @@ var acts = map[string]func() error{
 	"talk-to-public":   talkToPublic,
 	"listen":           listen,
 	"listen-anywhere":  listenAnywhere,
+	"join-mounts":      joinMounts,
 	"load-module":      loadModule,
 	"load-program":     loadProgram,
 	"attach":           attach,

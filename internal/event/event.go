@@ -26,6 +26,8 @@ const (
 	OOMKill        // a process was chosen to die for want of memory
 	ModuleLoad     // a kernel module was, or should have been, loaded
 	BPFLoad        // a BPF program was, or should have been, loaded
+	FileOpen       // a file was opened that not everybody may read, or that sets something in the kernel
+	ProcessSetns   // a process has, or should have, joined namespaces
 
 	// What follows is made in user space, and comes after all that the kernel sends.
 
@@ -40,7 +42,7 @@ const (
 var pointNames = [Points]string{
 	"canary", "process/exec", "process/fork", "process/exit",
 	"network/connect", "network/accept", "network/close", "network/listen", "syscall",
-	"process/mmap", "signal/deliver", "oom/kill", "module/load", "bpf/load",
+	"process/mmap", "signal/deliver", "oom/kill", "module/load", "bpf/load", "file/open", "process/setns",
 	"network/report", "container/start", "container/stop",
 }
 
@@ -105,7 +107,8 @@ type Event struct {
 	Report Report  // network/report
 	Call   Call    // syscall
 
-	File    File    // process/mmap, module/load
+	File    File    // process/mmap, module/load, file/open
+	Setns   Setns   // process/setns
 	Program Program // bpf/load
 	Signal  Signal  // signal/deliver
 
@@ -121,7 +124,21 @@ type Exec struct {
 	Inode       uint64 // of the executed file
 	Links       uint32 // to it; 0 for a deleted file and for a memfd
 	Mode        uint16 // of it, with the bits of setuid and setgid
+	Layer       Layer  // of it
+	NetworkFDs  uint8  // bit n, below 3: descriptor n is an Internet socket
 }
+
+// Layer is where a file of an overlay is. Containers see their images as the lower
+// layers of one, and what was made or changed since as the upper.
+type Layer uint8
+
+// The layers.
+const (
+	NoLayer      Layer = iota // it is on no overlay
+	LowerLayer                // as it is in the image
+	UpperLayer                // made or changed since
+	UnknownLayer              // it is on an overlay, which this kernel does not show further
+)
 
 // Credentials are those of one thread, as its own user namespace does not see
 // them: ids of the initial one.
@@ -145,14 +162,25 @@ type Exit struct {
 	LifetimeNS uint64 // from its last exec, else its fork
 }
 
-// File is a file that was mapped or loaded; TextPath is its path, as its process sees it.
+// File is a file that was mapped, loaded or opened; TextPath is its path, as its process
+// sees it.
 type File struct {
-	Result int64  // process/mmap: the address; module/load: 0, or an error number negated
+	Result int64  // process/mmap: the address; file/open: the descriptor; module/load: 0, or an error number negated
 	Length uint64 // bytes
 	Prot   uint32 // process/mmap: PROT_*
 	Inode  uint64 // 0 for memory that is of no file
 	Links  uint32
 	Mode   uint16
+
+	Writable bool // file/open: for writing
+	OfKernel bool // file/open: of proc, sysfs, cgroups and their like
+}
+
+// Setns tells of namespaces that a process has joined.
+type Setns struct {
+	Result     int32      // 0, or an error number negated
+	Types      uint32     // CLONE_NEW* of those that it has joined, or should have
+	Namespaces Namespaces // all that it is in afterwards
 }
 
 // Program is a BPF program.

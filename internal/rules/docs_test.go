@@ -64,7 +64,7 @@ follows its files when they change. `+"`sonde version`, `/state/sensor` and `son
 At most %d rules in %d files of %d KiB. A condition whose cost may exceed %d of CEL's units, whatever the event, is refused: it is estimated
 once, so that nothing is metered per event. The points that rules are about are on whether or not a session wants them, ends of system
 calls (`+"`syscall/openat/exit`"+`) among them. Evaluating a rule costs about a microsecond. A condition without a value (a division by zero)
-and one that asks for a text which the kernel could not read count in `+"`sonde_rule_failures_total`"+`.
+and one that asks for what the kernel could not read count in `+"`sonde_rule_failures_total`"+`.
 
 ## How events show it
 

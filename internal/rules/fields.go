@@ -14,6 +14,9 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
+// cloneNewNS is the type of mount namespaces.
+const cloneNewNS = 0x20000
+
 // maxArgs is how many arguments of a program conditions see.
 const maxArgs = 64
 
@@ -32,7 +35,9 @@ var (
 	execs    = []event.Point{event.ProcessExec}
 	forks    = []event.Point{event.ProcessFork}
 	exits    = []event.Point{event.ProcessExit}
-	files    = []event.Point{event.ProcessMmap, event.ModuleLoad}
+	files    = []event.Point{event.ProcessMmap, event.ModuleLoad, event.FileOpen}
+	opens    = []event.Point{event.FileOpen}
+	joins    = []event.Point{event.ProcessSetns}
 	programs = []event.Point{event.BPFLoad}
 	signals  = []event.Point{event.SignalDeliver}
 	calls    = []event.Point{event.Syscall}
@@ -84,8 +89,13 @@ var fields = [...]field{
 	number("exec.egid", "effective group id afterwards", execs, func(e *event.Event) uint32 { return e.Exec.Credentials.EGID }),
 	number("exec.capabilities", "effective capabilities afterwards, bit n is capability n", execs, func(e *event.Event) uint64 { return e.Exec.Credentials.Effective }),
 
+	{"exec.upper_layer", "the executed file was made or changed after the image that its overlay lies on", cel.BoolType, 1, execs, func(v *view) ref.Val {
+		v.unreadable = v.unreadable || v.ev.Exec.Layer == event.UnknownLayer
+		return types.Bool(v.ev.Exec.Layer == event.UpperLayer)
+	}},
+	number("exec.network_fds", "which of its descriptors 0, 1 and 2 are Internet sockets, bit n is descriptor n", execs, func(e *event.Event) uint8 { return e.Exec.NetworkFDs }),
 	{"exec.host_mounts", "it sees the mounts of the host: its mount namespace is that of pid 1", cel.BoolType, 1, execs, func(v *view) ref.Val {
-		return types.Bool(v.self.HostMount != 0 && v.ev.Exec.Namespaces.Mnt == v.self.HostMount)
+		return types.Bool(v.seesHostMounts(&v.ev.Exec.Namespaces))
 	}},
 
 	number("child.pid", "process id of the child", forks, func(e *event.Event) uint32 { return e.Child.PID }),
@@ -94,10 +104,20 @@ var fields = [...]field{
 	number("exit.signal", "signal that ended it, 0 for none", exits, func(e *event.Event) uint8 { return e.Exit.Signal }),
 	truth("exit.oom_killed", "ended by the OOM killer", exits, func(e *event.Event) bool { return e.Exit.OOMKilled }),
 
-	text("file.path", "the file that was mapped or loaded, as its process sees it", event.PathLen, files, func(v *view) []byte { return v.text(event.TextPath) }),
-	number("file.result", "of a module 0, of a mapping its address; else an error number, negated", files, func(e *event.Event) uint64 { return uint64(e.File.Result) }),
+	text("file.path", "the file that was mapped, loaded or opened, through no link, as its process sees it", event.PathLen, files, func(v *view) []byte { return v.text(event.TextPath) }),
+	number("file.result", "of a module 0, of a mapping its address, of an opened file its descriptor; else an error number, negated", files, func(e *event.Event) uint64 { return uint64(e.File.Result) }),
 	number("file.links", "names of the file; 0 for a deleted one and for a memfd", files, func(e *event.Event) uint32 { return e.File.Links }),
 	number("file.mode", "mode of the file", files, func(e *event.Event) uint16 { return e.File.Mode }),
+
+	truth("file.writable", "opened for writing", opens, func(e *event.Event) bool { return e.File.Writable }),
+	truth("file.of_kernel", "one by which the kernel is looked into and set: of proc, sysfs, a cgroup, debugfs or tracefs", opens, func(e *event.Event) bool { return e.File.OfKernel }),
+
+	number("setns.result", "0; else an error number, negated", joins, func(e *event.Event) int32 { return e.Setns.Result }),
+	number("setns.types", "CLONE_NEW* of the namespaces that were joined, as a number", joins, func(e *event.Event) uint32 { return e.Setns.Types }),
+	{"setns.host_mounts", "it has joined the mount namespace of the host, that of pid 1", cel.BoolType, 1, joins, func(v *view) ref.Val {
+		s := &v.ev.Setns
+		return types.Bool(s.Result == 0 && s.Types&cloneNewNS != 0 && v.seesHostMounts(&s.Namespaces))
+	}},
 
 	number("program.result", "descriptor of the BPF program; else an error number, negated", programs, func(e *event.Event) int32 { return e.Program.Result }),
 	number("program.type", "BPF_PROG_TYPE_*, as a number", programs, func(e *event.Event) uint32 { return e.Program.Type }),

@@ -42,7 +42,7 @@ func exec(file string, args ...string) *event.Event {
 	editor.Set(ev, event.TextPath, []byte("./given"), false)
 	editor.Set(ev, event.TextCwd, []byte("/home"), false)
 	editor.Set(ev, event.TextArgs, []byte(strings.Join(args, "\x00")+"\x00"), false)
-	ev.Exec = event.Exec{Namespaces: event.Namespaces{Mnt: 77}, Links: 1, Mode: 0o104755, Credentials: event.Credentials{UID: 1000, EUID: 0, GID: 5, EGID: 6, Effective: 1 << 21}}
+	ev.Exec = event.Exec{Namespaces: event.Namespaces{Mnt: 77}, Links: 1, Mode: 0o104755, Layer: event.UpperLayer, NetworkFDs: 5, Credentials: event.Credentials{UID: 1000, EUID: 0, GID: 5, EGID: 6, Effective: 1 << 21}}
 	return ev
 }
 
@@ -70,6 +70,7 @@ func TestFields(t *testing.T) {
 			`process.exe == "/usr/bin/x"`, `process.container == "c1"`, `process.name == "x"`, `exec.name == "x"`, `parent.exe == "/sbin/init"`,
 			`exec.file == "/usr/bin/x"`, `exec.path == "./given"`, `exec.cwd == "/home"`, `exec.args == ["x", "", "-i"]`, `exec.links == 1`,
 			`exec.mode == 35309`, `exec.uid == 1000`, `exec.euid == 0`, `exec.gid == 5`, `exec.egid == 6`, `exec.capabilities == 2097152`, `exec.host_mounts`,
+			`exec.upper_layer`, `exec.network_fds == 5`,
 		}},
 		{&event.Event{Point: event.ProcessFork, Child: event.Process{PID: 9}, Subject: exec("/bin/sh").Subject}, []string{`child.pid == 9`, `process.exe == "/bin/sh"`}},
 		{&event.Event{Point: event.ProcessExit, Exit: event.Exit{Code: 3, Signal: 9, OOMKilled: true}}, []string{
@@ -77,6 +78,10 @@ func TestFields(t *testing.T) {
 		}},
 		{&event.Event{Point: event.ModuleLoad, File: event.File{Result: -8, Links: 1, Mode: 0o644}, Data: []byte("/x.ko"), Texts: [event.TextKinds]event.Span{event.TextPath: {Len: 5}}}, []string{
 			`file.path == "/x.ko"`, `file.result == -8`, `file.links == 1`, `file.mode == 420`, `self.pid == 5`,
+		}},
+		{&event.Event{Point: event.FileOpen, File: event.File{Result: 3, Writable: true, OfKernel: true}}, []string{`file.result == 3`, `file.writable`, `file.of_kernel`}},
+		{&event.Event{Point: event.ProcessSetns, Setns: event.Setns{Types: cloneNewNS, Namespaces: event.Namespaces{Mnt: 77}}}, []string{
+			`setns.result == 0`, `setns.types == 131072`, `setns.host_mounts`,
 		}},
 		{&event.Event{Point: event.BPFLoad, Program: event.Program{Result: -1, Type: 1}}, []string{`program.result == -1`, `program.type == 1`}},
 		{&event.Event{Point: event.SignalDeliver, Signal: event.Signal{Number: 9, Sender: 7, SenderUID: 1}}, []string{
@@ -239,14 +244,15 @@ func TestUse(t *testing.T) {
 }
 
 func TestFailuresAreCounted(t *testing.T) {
-	e := engine(t, ruleFile("process/exec", `1 / exec.euid == 1`, `exec.args.size() == 0`, `exec.uid == 1000`, `exec.args.size() == 7`))
+	e := engine(t, ruleFile("process/exec", `1 / exec.euid == 1`, `exec.args.size() == 0`, `exec.uid == 1000`, `exec.args.size() == 7`, `exec.upper_layer`))
 	ev := exec("/bin/x")
 	new(event.Editor).Unreadable(ev, event.TextArgs)
+	ev.Exec.Layer = event.UnknownLayer
 	e.Mark(ev)
 	if got := fmt.Sprint(names(ev)); got != "[r1 r2]" {
 		t.Errorf("marked %s", got)
 	}
-	for i, want := range [][Failures]uint64{{Evaluation: 1}, {Unreadable: 1}, {}, {Unreadable: 1}} {
+	for i, want := range [][Failures]uint64{{Evaluation: 1}, {Unreadable: 1}, {}, {Unreadable: 1}, {Unreadable: 1}} {
 		if n := e.Counts()[i]; n.Failed != want {
 			t.Errorf("%+v, want %v", n, want)
 		}

@@ -107,7 +107,7 @@ type Failure uint8
 const (
 	// Evaluation: the condition has no value for this event, such as a division by zero.
 	Evaluation Failure = iota
-	// Unreadable: the condition asked for a text that the kernel could not read.
+	// Unreadable: the condition asked for what the kernel could not read.
 	Unreadable
 
 	Failures = int(Unreadable) + 1

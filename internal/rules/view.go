@@ -11,17 +11,17 @@ import (
 )
 
 // maxFields bounds the table of fields, so that a view is of one piece.
-const maxFields = 64
+const maxFields = 96
 
 // view is an event as conditions see it. What one rule has asked for is there for the
 // next. It is for one goroutine at a time.
 type view struct {
 	self       Self
 	ev         *event.Event
-	unreadable bool // a text was asked for that could not be read
+	unreadable bool // something was asked for that the kernel could not read
 	values     [maxFields]ref.Val
 	asked      [maxFields]bool
-	blind      [maxFields]bool // its text could not be read
+	blind      [maxFields]bool // it could not be read
 }
 
 func (v *view) begin(ev *event.Event) { v.ev = ev }
@@ -61,6 +61,10 @@ func (v *view) exe() string {
 		return shown(v.text(event.TextExe))
 	}
 	return v.ev.Subject.Process.Exe
+}
+
+func (v *view) seesHostMounts(n *event.Namespaces) bool {
+	return v.self.HostMount != 0 && n.Mnt == v.self.HostMount
 }
 
 // arguments are those of a program, each as it was given.

@@ -19,6 +19,8 @@ var acts = [event.Points]struct {
 	event.ProcessMmap:   {"syscalls", "sys_exit_mmap", (*lines).mapped},
 	event.ModuleLoad:    {"module", "module_load", (*lines).moduleLoaded},
 	event.BPFLoad:       {"syscalls", "sys_exit_bpf", (*lines).programLoaded},
+	event.FileOpen:      {"syscalls", "sys_exit_openat", (*lines).opened},
+	event.ProcessSetns:  {"syscalls", "sys_exit_setns", (*lines).joined},
 	event.SignalDeliver: {"signal", "signal_deliver", (*lines).signalled},
 	event.OOMKill:       {"oom", "mark_victim", (*lines).victim},
 
@@ -49,6 +51,24 @@ func (t *lines) mapped(ev *event.Event) {
 	t.wide("size_arg", ev.File.Length, "length")
 	t.narrow("uint_arg", int64(ev.File.Prot), "prot")
 	t.wide("size_arg", ev.File.Inode, "inode")
+}
+
+func (t *lines) opened(ev *event.Event) {
+	t.file(ev)
+	t.wideSigned(ev.File.Result, "result")
+	access := "read"
+	if ev.File.Writable {
+		access = "write"
+	}
+	t.text(access, "access")
+	t.narrow("uint_arg", int64(ev.File.Mode), "mode")
+	t.wide("size_arg", ev.File.Inode, "inode")
+}
+
+func (t *lines) joined(ev *event.Event) {
+	t.narrow("uint_arg", int64(ev.Setns.Types), "types")
+	t.narrow("uint_arg", int64(ev.Setns.Namespaces.Mnt), "mount_namespace")
+	t.wideSigned(int64(ev.Setns.Result), "result")
 }
 
 func (t *lines) moduleLoaded(ev *event.Event) {

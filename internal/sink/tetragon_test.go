@@ -207,6 +207,10 @@ func TestLinesAreTetragons(t *testing.T) {
 			traced("syscalls", "sys_exit_bpf", "bpf/load", `name="x" type=3 id=4 result=-1`)},
 		"module": {event.Event{Point: event.ModuleLoad, TimeNS: 5e9, Process: actor, File: event.File{Result: -38}},
 			traced("module", "module_load", "module/load", `file="" result=-38`)},
+		"opened": {event.Event{Point: event.FileOpen, TimeNS: 5e9, Process: actor, File: event.File{Result: 3, Mode: 0o100600, Inode: 9, Writable: true}},
+			traced("syscalls", "sys_exit_openat", "file/open", `file="" result=3 access="write" mode=33152 inode=9`)},
+		"joined": {event.Event{Point: event.ProcessSetns, TimeNS: 5e9, Process: actor, Setns: event.Setns{Result: -1, Types: 0x20000, Namespaces: event.Namespaces{Mnt: 7}}},
+			traced("syscalls", "sys_exit_setns", "process/setns", `types=131072 mount_namespace=7 result=-1`)},
 		"mapping": {event.Event{Point: event.ProcessMmap, TimeNS: 5e9, Process: actor, File: event.File{Result: 4096, Length: 8192, Prot: 5, Inode: 9}},
 			traced("syscalls", "sys_exit_mmap", "process/mmap", `file="" addr=4096 length=8192 prot=5 inode=9`)},
 	} {

@@ -147,11 +147,12 @@ func optionalFields(p *Point) event.Fields {
 }
 
 // AllPoints are the points that tell what happens on the node, all with one filter, but
-// for those that happen all the time: system calls, executable mappings, signals.
+// for those that happen all the time: system calls, executable mappings, opened files,
+// signals.
 func AllPoints(f Filter) []Point {
 	var all []Point
 	for _, p := range event.AllPoints() {
-		if !slices.Contains([]event.Point{event.Canary, event.Syscall, event.ProcessMmap, event.SignalDeliver}, p) {
+		if !slices.Contains([]event.Point{event.Canary, event.Syscall, event.ProcessMmap, event.FileOpen, event.SignalDeliver}, p) {
 			all = append(all, Point{Name: p.String(), Point: p, Fields: event.AllFields, Filter: f})
 		}
 	}

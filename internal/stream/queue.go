@@ -131,7 +131,7 @@ func classOf(p event.Point) int {
 	case event.ProcessExec, event.ProcessFork, event.ProcessExit, event.OOMKill,
 		event.ContainerStart, event.ContainerStop:
 		return classVital
-	case event.Syscall, event.ProcessMmap, event.SignalDeliver:
+	case event.Syscall, event.ProcessMmap, event.FileOpen, event.SignalDeliver:
 		return classBulk
 	default:
 		return classUsual

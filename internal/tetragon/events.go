@@ -140,6 +140,7 @@ var kinds = [event.Points]api.EventType{
 	event.NetworkConnect: api.EventType_PROCESS_KPROBE, event.NetworkAccept: api.EventType_PROCESS_KPROBE,
 	event.NetworkClose: api.EventType_PROCESS_KPROBE, event.NetworkListen: api.EventType_PROCESS_KPROBE,
 	event.OOMKill: api.EventType_PROCESS_TRACEPOINT, event.ModuleLoad: api.EventType_PROCESS_TRACEPOINT, event.BPFLoad: api.EventType_PROCESS_TRACEPOINT,
+	event.ProcessSetns:  api.EventType_PROCESS_TRACEPOINT,
 	event.NetworkReport: api.EventType_PROCESS_TRACEPOINT, event.ContainerStart: api.EventType_PROCESS_TRACEPOINT,
 	event.ContainerStop: api.EventType_PROCESS_TRACEPOINT,
 }
