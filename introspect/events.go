@@ -11,7 +11,6 @@ import (
 
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/sink"
-	"github.com/sonde-ebpf/sonde/internal/state"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
@@ -32,12 +31,12 @@ func (c *call) events() error {
 	if c.sources.Trace == nil || c.sources.Machine == nil {
 		return missing("events")
 	}
-	points, container, err := c.eventChoice()
+	points, err := c.eventChoice()
 	if err != nil {
 		return err
 	}
 	to := &eventStream{
-		c: c, encoder: sink.NewEncoder(c.sources.Machine), container: container,
+		c: c, encoder: sink.NewEncoder(c.sources.Machine),
 		told: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
 	}
 	name, err := c.sources.Trace.Follow(eventsKind, points, to)
@@ -82,26 +81,22 @@ func (s *eventStream) part(name string) error {
 
 // eventStream is the sink of one stream.
 type eventStream struct {
-	c         *call
-	encoder   *sink.Encoder
-	container *string // the only one; "" is the host
-	buf       []byte
-	failed    bool
-	mu        sync.Mutex
-	parting   bool          // the deadline for writing is the last; guarded by mu
-	told      chan struct{} // closed when the client knows that the stream has begun
-	gone      chan struct{} // closed when nothing can be written any more
-	closed    chan struct{} // closed with the session
+	c       *call
+	encoder *sink.Encoder
+	buf     []byte
+	failed  bool
+	mu      sync.Mutex
+	parting bool          // the deadline for writing is the last; guarded by mu
+	told    chan struct{} // closed when the client knows that the stream has begun
+	gone    chan struct{} // closed when nothing can be written any more
+	closed  chan struct{} // closed with the session
 }
 
-// Deliver writes a line for each event that the client wants. What it does not want
-// counts as delivered.
+// Deliver writes a line for each event.
 func (s *eventStream) Deliver(batch []event.Event, lost func(*event.Event, event.Loss)) {
 	<-s.told
 	for i := range batch {
-		if ev := &batch[i]; s.container == nil || s.encoder.In(ev, *s.container) {
-			s.buf = append(s.buf, s.encoder.Line(ev)...)
-		}
+		s.buf = append(s.buf, s.encoder.Line(&batch[i])...)
 	}
 	if s.write(); s.failed {
 		for i := range batch {
@@ -148,44 +143,41 @@ func (s *eventStream) Close() error {
 }
 
 // eventParams choose among events.
-var eventParams = []string{"point", "container", "pid", "uid", "comm", "path", "argument", "rule"}
+var eventParams = []string{"point", "container", "pid", "tree", "uid", "comm", "binary", "path", "argument", "rule"}
 
-// eventChoice reads which events are wanted. container is nil for any.
-func (c *call) eventChoice() (points []stream.Point, container *string, err error) {
+// eventChoice reads which events are wanted.
+func (c *call) eventChoice() (points []stream.Point, err error) {
 	var filter stream.Filter
 	for _, p := range []struct {
 		name string
 		dst  *[]uint32
-	}{{"pid", &filter.PIDs}, {"uid", &filter.UIDs}} {
+	}{{"pid", &filter.PIDs}, {"tree", &filter.Trees}, {"uid", &filter.UIDs}} {
 		if *p.dst, err = c.numbers(p.name); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	filter.Names, filter.Paths, filter.Args, filter.Rules = c.several("comm"), c.several("path"), c.values[anyText], c.several("rule")
+	filter.Binaries, filter.Names, filter.Paths, filter.Args, filter.Rules = c.several("binary"), c.several("comm"), c.several("path"), c.values[anyText], c.several("rule")
 	if c.values.Has("container") {
 		q, err := c.query()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if q.Container == state.Host {
-			q.Container = ""
-		}
-		container = &q.Container
+		filter.Containers = []string{q.Container}
 	}
 	names := c.several("point")
 	if len(names) == 0 {
-		return stream.AllPoints(filter), container, nil
+		return stream.AllPoints(filter), nil
 	}
 	for _, name := range names {
 		p, known := stream.FindPoint(name)
 		if !known {
-			return nil, nil, problemf(http.StatusBadRequest, "parameter point is %s: GET /trace/metadata lists the points", quote(name))
+			return nil, problemf(http.StatusBadRequest, "parameter point is %s: GET /trace/metadata lists the points", quote(name))
 		}
 		p.Fields |= event.AllFields
 		p.Filter = filter
 		points = append(points, p)
 	}
-	return points, container, nil
+	return points, nil
 }
 
 // several reads a parameter of several values.

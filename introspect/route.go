@@ -80,7 +80,7 @@ func routes() []route {
 				"It is not kept over a restart.", write: true, maxBody: stream.MaxSessionBytes, handle: (*call).createSession},
 		}},
 		{path: "/trace/sessions/{name}", verbs: map[string]verb{
-			"DELETE": {about: "Ends a session when its sinks have taken what waits for them, within 10 s, and answers its last ledger.",
+			"DELETE": {about: "Ends a session when its sinks have taken what waits for them, within 5 s, and answers its last ledger.",
 				write: true, handle: (*call).deleteSession},
 		}},
 		{path: "/trace/events", verbs: map[string]verb{

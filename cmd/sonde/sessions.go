@@ -54,6 +54,7 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *
 		},
 		Mark:  r.Mark,
 		Now:   m.model.clock.Now,
+		Below: m.model.store.Below,
 		Admit: g.Admit,
 		Pulse: v.sink,
 	})

@@ -26,9 +26,11 @@ func (c *cli) addEvents() {
 	for _, p := range []struct{ name, help string }{
 		{"point", "Only that point, such as process/exec; `sonde trace metadata` lists them. Repeatable."},
 		{"pid", "Only that process. Repeatable."},
+		{"tree", "Only the process with that pid, and what it has started. Repeatable."},
 		{"uid", "Only processes with that real user id. Repeatable."},
 		{"comm", "Only threads of that name. Repeatable."},
-		{"path", "Only executions of files whose path begins so. Repeatable."},
+		{"binary", "Only processes whose executable has a path that begins so. Repeatable."},
+		{"path", "Only events about files whose path begins so. Repeatable."},
 		{"rule", "Only events that fit that detection rule; * for any. Repeatable."},
 	} {
 		verb.Flag(p.name, p.help).SetValue(repeated{f.query, p.name, ","})

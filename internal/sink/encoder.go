@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"strings"
 	"time"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
@@ -32,13 +31,6 @@ func (e *Encoder) Lost(n uint64) []byte {
 
 // Node is the name of the machine, as every line has it.
 func (e *Encoder) Node() string { return e.machine.Node() }
-
-// In reports whether an event is of a container, named by its id or the beginning of
-// it; "" stands for the host.
-func (e *Encoder) In(ev *event.Event, container string) bool {
-	is := ev.Container()
-	return is == container || container != "" && strings.HasPrefix(is, container)
-}
 
 // missing writes the line that tells how many events are missing at this place.
 func (t *lines) missing(n uint64, now time.Time) {

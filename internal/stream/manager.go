@@ -21,6 +21,9 @@ type ManagerOptions struct {
 	// Enable makes the kernel send the events that any session wants. It is called when
 	// that changes, one call at a time.
 	Enable func(Wanted) error
+	// Below reports whether the process of an event, or one above it as far as they are
+	// known, has one of some pids. It is called by whoever publishes, and must be quick.
+	Below func(ev *event.Event, pids []uint32) bool
 	// Mark is called for every event before anybody sees it; nil for nothing. It is
 	// called concurrently, and must be quick.
 	Mark func(*event.Event)
@@ -136,7 +139,7 @@ func (m *Manager) match(ev *event.Event) {
 	wants := m.table.Load().of(ev)
 	for i := range wants {
 		w := &wants[i]
-		if !w.filter.wants(ev) {
+		if !w.filter.wants(ev, m.o.Below) {
 			continue
 		}
 		for _, f := range w.feeds {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,7 +147,13 @@ func FuzzParseSession(f *testing.F) {
 
 func TestFilter(t *testing.T) {
 	var editor event.Editor
-	ev := event.Event{Process: event.Process{PID: 7, UID: 1000, CgroupID: 9, Comm: [16]byte{'s', 'h'}}, Rules: []*event.Rule{{Name: "a"}, {Name: "b"}}}
+	ev := event.Event{
+		Process: event.Process{PID: 7, UID: 1000, CgroupID: 9, Comm: [16]byte{'s', 'h'}}, Rules: []*event.Rule{{Name: "a"}, {Name: "b"}},
+		Subject: event.Subject{Process: event.Actor{Exe: "/usr/bin/sh", Container: "abcdef"}},
+	}
+	onHost := event.Event{Point: event.ProcessExec}
+	editor.Set(&onHost, event.TextExe, []byte("/opt/it"), false)
+	below := func(ev *event.Event, pids []uint32) bool { return ev.Process.PID == 7 && slices.Contains(pids, 3) }
 	editor.Set(&ev, event.TextPath, []byte("/tmp/x"), false)
 	editor.Set(&ev, event.TextArgs, []byte("x\x00-c\x00echo hi\x00"), false)
 	for name, test := range map[string]struct {
@@ -158,6 +165,13 @@ func TestFilter(t *testing.T) {
 		"other pid":      {Filter{PIDs: []uint32{6}}, false},
 		"uid and pid":    {Filter{UIDs: []uint32{1000}, PIDs: []uint32{6}}, false},
 		"cgroup":         {Filter{Cgroups: []uint64{9}}, true},
+		"tree":           {Filter{Trees: []uint32{2, 3}}, true},
+		"other tree":     {Filter{Trees: []uint32{2}}, false},
+		"container":      {Filter{Containers: []string{Host, "abcdef"}}, true},
+		"its beginning":  {Filter{Containers: []string{"abc"}}, true},
+		"other":          {Filter{Containers: []string{"", "bc", Host, "abcdefg"}}, false},
+		"binary":         {Filter{Binaries: []string{"/usr/"}}, true},
+		"other binary":   {Filter{Binaries: []string{"/tmp/"}}, false},
 		"comm":           {Filter{Names: []string{"bash", "sh"}}, true},
 		"comm prefix":    {Filter{Names: []string{"s"}}, false},
 		"path":           {Filter{Paths: []string{"/var/", "/tmp/"}}, true},
@@ -169,8 +183,20 @@ func TestFilter(t *testing.T) {
 		"other rule":     {Filter{Rules: []string{"x"}}, false},
 		"any rule":       {Filter{Rules: []string{AnyRule}}, true},
 	} {
-		if got := test.filter.wants(&ev); got != test.want {
+		if got := test.filter.wants(&ev, below); got != test.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for name, test := range map[string]struct {
+		filter Filter
+		want   bool
+	}{
+		"host":           {Filter{Containers: []string{"abc", Host}}, true},
+		"container":      {Filter{Containers: []string{"abc"}}, false},
+		"what it became": {Filter{Binaries: []string{"/opt/"}}, true},
+	} {
+		if got := test.filter.wants(&onHost, below); got != test.want {
+			t.Errorf("on the host, %s: %v", name, got)
 		}
 	}
 }
