@@ -36,7 +36,7 @@ func (c *call) events() error {
 		return err
 	}
 	to := &eventStream{
-		c: c, encoder: sink.NewEncoder(c.sources.Machine),
+		c: c, encoder: sink.NewEncoder(c.sources.Machine, nil),
 		told: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
 	}
 	name, err := c.sources.Trace.Follow(eventsKind, points, to)

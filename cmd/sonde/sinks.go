@@ -33,9 +33,9 @@ func (m *sinkMachine) open(c stream.SinkConfig) (stream.Sink, error) {
 	case "jsonl":
 		return sink.NewJSONLines(c.Config, sink.Place{Stdout: os.Stdout, Dir: m.dir}, m)
 	case "null":
-		return sink.Null{}, nil
+		return sink.NewNull(c.Config, m)
 	case "remote":
-		return openRemote(c)
+		return openRemote(c, m)
 	default:
 		return nil, fmt.Errorf("no such kind of sink; there are %s", strings.Join(sinkKinds, ", "))
 	}

@@ -157,7 +157,7 @@ func TestLedgersClose(t *testing.T) {
 	monitor := stalledMonitor(t, filepath.Join(dir, "monitor"))
 	config := filepath.Join(dir, "sonde.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `sessions:
-  - {name: lives, points: [{name: process/fork}, {name: process/exit}], sinks: [{name: jsonl, config: {path: %s}}, {name: 'null'}]}
+  - {name: lives, points: [{name: process/fork}, {name: process/exit}], sinks: [{name: jsonl, config: {path: %s}}, {name: 'null', config: {allow_list: [{event_set: [PROCESS_EXIT]}]}}]}
   - {name: monitor, points: [{name: process/exit}, {name: %s}], sinks: [{name: remote, config: {endpoint: %s}}]}
   - {name: pipe, points: [{name: process/exit}], sinks: [{name: jsonl, config: {path: %s}}]}
 `, file, yields, monitor.path, pipe), 0o600); err != nil {
@@ -173,6 +173,9 @@ func TestLedgersClose(t *testing.T) {
 	ended := b.remove(t, "lives")
 	if n := written(t, file); n != ended.Delivered || n == 0 {
 		t.Errorf("%d events are in the file, %d were delivered", n, ended.Delivered)
+	}
+	if k := b.gone[len(b.gone)-1].Sinks[1]; k.Filtered == 0 || k.Delivered == 0 {
+		t.Errorf("of forks and ends only the latter are wanted: %+v", k)
 	}
 	lives := func(p introspect.Pipeline) uint64 {
 		return p.Points[event.ProcessFork].Decoded + p.Points[event.ProcessExit].Decoded

@@ -93,7 +93,7 @@ func TestCallsAsLines(t *testing.T) {
 		{with(named(t, "syscall/timerfd_gettime/exit", 4), event.TextOut, words(1, 2, 3, 4)), "syscalls",
 			"call fd=4 cur_interval_sec=1 cur_interval_nsec=2 cur_value_sec=3 cur_value_nsec=4 result=0"},
 	} {
-		e := newLines(small{})
+		e := newLines(small{}, nil)
 		e.line(test.ev)
 		var r tetragon.GetEventsResponse
 		if err := protojson.Unmarshal(e.json.b, &r); err != nil {

@@ -10,8 +10,9 @@ import (
 // whoever needs them in a form that is made of those. It is for one goroutine.
 type Encoder struct{ lines }
 
-// NewEncoder returns an Encoder that asks m about containers.
-func NewEncoder(m Machine) *Encoder { return &Encoder{newLines(m)} }
+// NewEncoder returns an Encoder that shows all of an event unless c, which may be nil,
+// leaves out some, and asks m about containers.
+func NewEncoder(m Machine, c *Choice) *Encoder { return &Encoder{newLines(m, c)} }
 
 // Line returns the event as one line of JSON. It is valid until the next call.
 func (e *Encoder) Line(ev *event.Event) []byte {

@@ -13,6 +13,7 @@ import (
 type json struct {
 	b    []byte
 	next bool // something stands before, so a comma is due
+	cut  pruning
 
 	stamps stamps
 }
@@ -26,6 +27,9 @@ func (j *json) comma() {
 }
 
 func (j *json) key(name string) {
+	if j.cut.on {
+		j.judge(name)
+	}
 	j.comma()
 	j.b = append(j.b, '"')
 	j.b = append(j.b, name...)
@@ -35,11 +39,17 @@ func (j *json) key(name string) {
 
 func (j *json) open(c byte) {
 	j.comma()
+	if j.cut.on {
+		j.enter()
+	}
 	j.b = append(j.b, c)
 	j.next = false
 }
 
 func (j *json) close(c byte) {
+	if j.cut.on {
+		j.leave()
+	}
 	j.b = append(j.b, c)
 	j.next = true
 }

@@ -16,9 +16,10 @@ import (
 
 // JSONLines writes events as JSON lines to a file that it rotates, or to a stream.
 type JSONLines struct {
+	*Gate
+
 	encoder lines
 	out     output
-	limit   uint64
 	outcome []event.Loss // of each event of a batch
 }
 
@@ -41,7 +42,6 @@ type jsonLinesConfig struct {
 	Compress    bool     `json:"compress"`     // what is put aside
 	Mode        string   `json:"mode"`         // of the files, octal
 	Fsync       string   `json:"fsync"`        // never, batch, or a duration between two
-	RateLimit   uint64   `json:"rate_limit"`   // lines per minute; 0: all
 }
 
 // Place is where a sink may write.
@@ -62,13 +62,17 @@ func (p Place) file(path string) error {
 }
 
 // NewJSONLines opens the sink. values is its configuration: path, max_size (100MiB),
-// max_files (5), rotate_every, compress, mode (0600), fsync (never), rate_limit.
+// max_files (5), rotate_every, compress, mode (0600), fsync (never), and that of a Gate.
 func NewJSONLines(values map[string]any, place Place, m Machine) (*JSONLines, error) {
 	c := jsonLinesConfig{MaxSize: 100 << 20, MaxFiles: 5, Mode: "0600", Fsync: "never"}
-	if err := decode(values, &c); err != nil {
+	gate, values, err := TakeGate(values, m)
+	if err == nil {
+		err = decode(values, &c)
+	}
+	if err != nil {
 		return nil, err
 	}
-	s := &JSONLines{encoder: newLines(m), limit: c.RateLimit}
+	s := &JSONLines{Gate: gate, encoder: newLines(m, gate.Choice)}
 	if c.Path == "stdout" {
 		s.out = stream{place.Stdout}
 		return s, nil
@@ -127,12 +131,6 @@ func (s *JSONLines) Deliver(batch []event.Event, lost func(*event.Event, event.L
 
 // Lost implements stream.Teller: the line comes before the next batch.
 func (s *JSONLines) Lost(n uint64) { s.encoder.missing(n, time.Now()) }
-
-// Wants implements stream.Chooser: all that the rate allows.
-func (s *JSONLines) Wants(*event.Event) bool { return true }
-
-// RateLimit implements stream.Chooser.
-func (s *JSONLines) RateLimit() uint64 { return s.limit }
 
 // delivered is the outcome of an event that is not lost: no sink loses one in the ring.
 const delivered = event.LossRing

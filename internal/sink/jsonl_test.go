@@ -248,6 +248,7 @@ func TestConfigFaults(t *testing.T) {
 		"fsync":         {"path": path, "fsync": "sometimes"},
 		"often":         {"path": path, "rotate_every": "1ms"},
 		"no directory":  {"path": filepath.Join(path, "x", "events.json")},
+		"filter":        {"path": path, "deny_list": []any{map[string]any{"binary_regex": []any{"("}}}},
 	} {
 		if s, err := NewJSONLines(config, anywhere, small{}); err == nil {
 			t.Errorf("%s: accepted", name)

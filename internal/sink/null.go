@@ -3,11 +3,27 @@
 // long as it tells what it gives up.
 package sink
 
-import "github.com/sonde-ebpf/sonde/internal/event"
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
 
-// Null takes everything and does nothing with it: for measuring, and for sessions
-// whose events only count.
-type Null struct{}
+	"github.com/sonde-ebpf/sonde/internal/event"
+)
+
+// Null takes everything that passes its gate and does nothing with it: for measuring,
+// and for sessions whose events only count.
+type Null struct{ *Gate }
+
+// NewNull opens the sink. values is its configuration: that of a Gate.
+func NewNull(values map[string]any, m Machine) (Null, error) {
+	gate, rest, err := TakeGate(values, m)
+	if len(rest) > 0 {
+		err = errors.Join(err, fmt.Errorf("no such keys: %q", slices.Sorted(maps.Keys(rest))))
+	}
+	return Null{gate}, err
+}
 
 // Deliver takes the events.
 func (Null) Deliver([]event.Event, func(*event.Event, event.Loss)) {}

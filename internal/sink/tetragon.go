@@ -18,12 +18,13 @@ import (
 // the policy name "sonde" and with the point as its message.
 type lines struct {
 	machine Machine
+	choice  *Choice   // what of events is told
 	boot    time.Time // of the machine, as it was asked last
 	json    json
 	scratch []byte // an identity before it is encoded
 }
 
-func newLines(m Machine) lines { return lines{machine: m, boot: m.Boot()} }
+func newLines(m Machine, c *Choice) lines { return lines{machine: m, choice: c, boot: m.Boot()} }
 
 // line appends one event and its newline.
 func (t *lines) line(ev *event.Event) {
@@ -32,11 +33,9 @@ func (t *lines) line(ev *event.Event) {
 	j.open('{')
 	switch ev.Point {
 	case event.ProcessExec:
-		j.object("process_exec")
-		t.actor(ev, true)
+		t.payload(ev, "process_exec")
 	case event.ProcessExit:
-		j.object("process_exit")
-		t.actor(ev, false)
+		t.payload(ev, "process_exit")
 		if ev.Exit.Signal != 0 {
 			j.string("signal", unix.SignalName(unix.Signal(ev.Exit.Signal)))
 		}
@@ -110,21 +109,14 @@ func (t *lines) listed(name string, rules []*event.Rule, of func(*event.Rule) st
 
 func (t *lines) wall(bootNS uint64) time.Time { return t.boot.Add(time.Duration(bootNS)) }
 
-// actor writes the process of an event and its parent.
-func (t *lines) actor(ev *event.Event, exec bool) {
-	p, parent := ev.Subject.Process, &ev.Subject.Parent
-	known := p.PID != 0
-	if !known {
-		p = event.Actor{ExecID: event.ExecID{PID: ev.Process.PID, ExecNS: ev.Process.StartNS}, LoginUID: ^uint32(0)}
-	}
-	p.UID, p.Container = ev.Process.UID, ev.Container()
-	if exec { // what the event says, not what may have come since
-		p.Exe, p.Args, p.Cwd = view(ev.Executable()), view(ev.Text(event.TextArgs)), view(ev.Text(event.TextCwd))
-		p.ExecNS, p.Seeded, p.Forked = ev.TimeNS, false, false
-	}
+// payload begins the member that is the event itself: its process and the parent.
+func (t *lines) payload(ev *event.Event, name string) {
+	t.json.pruned(name, t.choice.shapeOf(KindOf(ev.Point)))
+	p, known := actorOf(ev)
+	parent := &ev.Subject.Parent
 	t.json.object("process")
-	t.process(ev, &p, parent.ExecID, known || exec)
-	if exec {
+	t.process(ev, &p, parent.ExecID, known)
+	if became(ev) {
 		t.became(ev)
 	}
 	t.json.close('}')
@@ -134,6 +126,24 @@ func (t *lines) actor(ev *event.Event, exec bool) {
 		t.json.close('}')
 	}
 }
+
+// actorOf is the process of an event, with what the event itself says of it, and whether
+// it is known.
+func actorOf(ev *event.Event) (p event.Actor, known bool) {
+	p = ev.Subject.Process
+	if known = p.PID != 0; !known {
+		p = event.Actor{ExecID: event.ExecID{PID: ev.Process.PID, ExecNS: ev.Process.StartNS}, LoginUID: ^uint32(0)}
+	}
+	p.UID, p.Container = ev.Process.UID, ev.Container()
+	if became(ev) {
+		p.Exe, p.Args, p.Cwd = view(ev.Executable()), view(ev.Text(event.TextArgs)), view(ev.Text(event.TextCwd))
+		p.ExecNS, p.Seeded, p.Forked, known = ev.TimeNS, false, false, true
+	}
+	return p, known
+}
+
+// became reports whether an event tells how its process became what it is.
+func became(ev *event.Event) bool { return ev.Point == event.ProcessExec }
 
 // view shows a text of an event as a string, for as long as the event lives.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
@@ -153,7 +163,7 @@ func (t *lines) process(ev *event.Event, p *event.Actor, parent event.ExecID, kn
 	if p.Container != "" {
 		c := t.machine.Container(p.Container)
 		t.pod(&c)
-		j.string("docker", p.Container[:min(31, len(p.Container))])
+		j.string("docker", shortID(p.Container))
 	}
 	if parent.PID != 0 {
 		t.identity("parent_exec_id", parent)
@@ -173,53 +183,50 @@ func (t *lines) identity(name string, of event.ExecID) {
 	t.json.base64(name, t.scratch)
 }
 
-// binary writes the path of the program; one that was given relatively is seen from
-// the working directory.
+// binary writes the path of the program.
 func (t *lines) binary(p *event.Actor) {
-	if p.Exe == "" {
-		return
-	}
-	j := &t.json
-	j.key("binary")
-	j.b = append(j.b, '"')
-	if p.Exe[0] != '/' && strings.HasPrefix(p.Cwd, "/") {
-		j.text(p.Cwd)
-		if p.Cwd != "/" {
-			j.b = append(j.b, '/')
-		}
-	}
-	j.text(strings.TrimPrefix(p.Exe, "./"))
-	j.b = append(j.b, '"')
-	j.next = true
+	t.scratch = appendBinary(t.scratch[:0], p)
+	t.json.string("binary", view(t.scratch))
 }
 
-// arguments writes the arguments after the zeroth, separated by spaces, those with a
-// space in quotes.
-func (t *lines) arguments(args string) {
-	_, rest, more := strings.Cut(strings.TrimSuffix(args, "\x00"), "\x00")
-	if !more {
-		return
+// appendBinary appends the path of a program; one that was given relatively is seen from
+// the working directory.
+func appendBinary(b []byte, p *event.Actor) []byte {
+	if p.Exe == "" {
+		return b
 	}
-	j := &t.json
-	j.key("arguments")
-	j.b = append(j.b, '"')
+	if p.Exe[0] != '/' && strings.HasPrefix(p.Cwd, "/") {
+		b = append(b, p.Cwd...)
+		if p.Cwd != "/" {
+			b = append(b, '/')
+		}
+	}
+	return append(b, strings.TrimPrefix(p.Exe, "./")...)
+}
+
+// arguments writes the arguments after the zeroth.
+func (t *lines) arguments(args string) {
+	t.scratch = appendArguments(t.scratch[:0], args)
+	t.json.string("arguments", view(t.scratch))
+}
+
+// appendArguments appends the arguments after the zeroth, separated by spaces, those with
+// a space in quotes.
+func appendArguments(b []byte, args string) []byte {
+	_, rest, more := strings.Cut(strings.TrimSuffix(args, "\x00"), "\x00")
 	for more {
 		var arg string
 		arg, rest, more = strings.Cut(rest, "\x00")
-		quoted := arg == "" || strings.ContainsAny(arg, " \t")
-		if quoted {
-			j.b = append(j.b, '\\', '"')
-		}
-		j.text(arg)
-		if quoted {
-			j.b = append(j.b, '\\', '"')
+		if arg == "" || strings.ContainsAny(arg, " \t") {
+			b = append(append(append(b, '"'), arg...), '"')
+		} else {
+			b = append(b, arg...)
 		}
 		if more {
-			j.b = append(j.b, ' ')
+			b = append(b, ' ')
 		}
 	}
-	j.b = append(j.b, '"')
-	j.next = true
+	return b
 }
 
 // flags says in words how the process came to be, and what of it could not be read.
@@ -260,6 +267,9 @@ var textFlags = [event.TextKinds]struct {
 	{event.TextArgs, " truncArgs", " errorArgs"},
 	{event.TextCwd, " errorPathResolutionCwd", " errorCWD"},
 }
+
+// shortID is the id of a container, as long as lines tell it.
+func shortID(id string) string { return id[:min(31, len(id))] }
 
 func (t *lines) pod(c *Container) {
 	if c.Pod == "" {
@@ -380,8 +390,7 @@ func (t *lines) properties(ev *event.Event) {
 // tracepoint begins and fills an event of Tetragon's kind of that name.
 func (t *lines) tracepoint(ev *event.Event, subsystem, name string, arguments func(*lines, *event.Event)) {
 	j := &t.json
-	j.object("process_tracepoint")
-	t.actor(ev, false)
+	t.payload(ev, "process_tracepoint")
 	j.string("subsys", subsystem)
 	j.string("event", name)
 	j.key("args")
@@ -413,8 +422,7 @@ var connectionFunctions = [event.Points]string{
 
 func (t *lines) connection(ev *event.Event) {
 	j, c := &t.json, &ev.Conn
-	j.object("process_kprobe")
-	t.actor(ev, false)
+	t.payload(ev, "process_kprobe")
 	j.string("function_name", connectionFunctions[ev.Point])
 	j.key("args")
 	j.open('[')

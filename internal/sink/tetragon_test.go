@@ -219,7 +219,7 @@ func TestLinesAreTetragons(t *testing.T) {
 			if test.ev.Process == actor && test.ev.Source == event.SourceKernel {
 				test.ev.Subject = known()
 			}
-			e := newLines(small{})
+			e := newLines(small{}, nil)
 			e.line(&test.ev)
 			line := string(e.json.b)
 			if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
@@ -254,7 +254,7 @@ func TestCapabilityNames(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	e := newLines(small{})
+	e := newLines(small{}, nil)
 	e.missing(12, booted)
 	var got tetragon.GetEventsResponse
 	if err := protojson.Unmarshal(e.json.b, &got); err != nil {
@@ -266,7 +266,7 @@ func TestMissing(t *testing.T) {
 }
 
 func TestEncodingDoesNotAllocate(t *testing.T) {
-	e := newLines(small{})
+	e := newLines(small{}, nil)
 	call := named(t, "syscall/connect/enter", 3)
 	new(event.Editor).Set(call, event.TextIn, []byte("\x02\x00\x01\xbb\x7f\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"), false)
 	for _, ev := range []*event.Event{

@@ -3,6 +3,7 @@ package tetragon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	api "github.com/cilium/tetragon/api/v1/tetragon"
@@ -20,15 +21,15 @@ import (
 // GetEvents streams events until the client leaves or the sensor stops. The stream
 // is a session: it is listed, and can be deleted, like any other.
 func (s *service) GetEvents(r *api.GetEventsRequest, out grpc.ServerStreamingServer[api.GetEventsResponse]) error {
-	choice, err := newChoice(r)
+	choice, points, err := choose(r, s.from.Machine)
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "get events: %v", err)
 	}
 	to := &client{
-		out: out, choice: choice, encoder: sink.NewEncoder(s.from.Machine),
+		Choice: choice, out: out, encoder: sink.NewEncoder(s.from.Machine, choice),
 		told: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
 	}
-	name, err := s.from.Sessions.CreateNext(streamKind, choice.points(), to)
+	name, err := s.from.Sessions.CreateNext(streamKind, points, to)
 	if err != nil {
 		return status.Errorf(codes.ResourceExhausted, "get events: %v", err)
 	}
@@ -71,8 +72,9 @@ func (s *service) end(client context.Context, name string) error {
 
 // client is the sink of one stream.
 type client struct {
+	*sink.Choice
+
 	out     grpc.ServerStreamingServer[api.GetEventsResponse]
-	choice  *choice
 	encoder *sink.Encoder
 	failed  bool
 	lost    uint64        // events of which the client is to be told that they are missing
@@ -81,8 +83,10 @@ type client struct {
 	closed  chan struct{} // closed with the session
 }
 
-// Deliver sends what the client has chosen. What it did not choose counts as
-// delivered: it was looked at, and nobody misses it.
+// RateLimit implements stream.Chooser: the API has none.
+func (c *client) RateLimit() uint64 { return 0 }
+
+// Deliver sends what the client has chosen.
 func (c *client) Deliver(batch []event.Event, lost func(*event.Event, event.Loss)) {
 	<-c.told
 	if c.lost > 0 && !c.failed {
@@ -108,10 +112,6 @@ func (c *client) tell(ev *event.Event) (event.Loss, bool) {
 	if err := protojson.Unmarshal(c.encoder.Line(ev), r); err != nil {
 		return event.LossEncode, false
 	}
-	if !c.choice.wants(r) {
-		return 0, true
-	}
-	c.choice.cut(r)
 	return event.LossPeer, c.send(r)
 }
 
@@ -133,28 +133,26 @@ func (c *client) Close() error {
 	return nil
 }
 
-// kinds says which of the API's kinds of events each point becomes. Points that occur all
-// the time are not for streams.
-var kinds = [event.Points]api.EventType{
-	event.ProcessExec: api.EventType_PROCESS_EXEC, event.ProcessExit: api.EventType_PROCESS_EXIT, event.ProcessFork: api.EventType_PROCESS_TRACEPOINT,
-	event.NetworkConnect: api.EventType_PROCESS_KPROBE, event.NetworkAccept: api.EventType_PROCESS_KPROBE,
-	event.NetworkClose: api.EventType_PROCESS_KPROBE, event.NetworkListen: api.EventType_PROCESS_KPROBE,
-	event.OOMKill: api.EventType_PROCESS_TRACEPOINT, event.ModuleLoad: api.EventType_PROCESS_TRACEPOINT, event.BPFLoad: api.EventType_PROCESS_TRACEPOINT,
-	event.ProcessSetns:  api.EventType_PROCESS_TRACEPOINT,
-	event.NetworkReport: api.EventType_PROCESS_TRACEPOINT, event.ContainerStart: api.EventType_PROCESS_TRACEPOINT,
-	event.ContainerStop: api.EventType_PROCESS_TRACEPOINT,
-}
-
-// points are those whose events the client may want: of the kinds that it names, or
-// of all. Tracepoints are only for who names their kind: Tetragon tells of none by itself.
-func (c *choice) points() []stream.Point {
-	var all []stream.Point
-	for _, p := range event.AllPoints() {
-		named := c.kinds != nil && slices.Contains(c.kinds, kinds[p])
-		if kinds[p] == api.EventType_UNDEF || !named && (c.kinds != nil || kinds[p] == api.EventType_PROCESS_TRACEPOINT) {
-			continue
-		}
-		all = append(all, stream.Point{Name: p.String(), Point: p, Fields: event.FieldCredentials | event.FieldCapabilities | event.FieldNamespaces})
+// choose reads what a client asks for, and of which points that is. Points that occur all
+// the time are not for streams, and tracepoints only for who names their kind: Tetragon
+// tells of none by itself.
+func choose(r *api.GetEventsRequest, m sink.Machine) (c *sink.Choice, points []stream.Point, err error) {
+	if r.AggregationOptions != nil {
+		return nil, nil, errors.New("aggregation_options: events are not aggregated here; the sensor's metrics are")
 	}
-	return all
+	if c, err = sink.NewChoice(m, r.AllowList, r.DenyList, r.FieldFilters); err != nil {
+		return nil, nil, err
+	}
+	named := c.Kinds()
+	for _, p := range stream.AllPoints(stream.Filter{}) {
+		kind := sink.KindOf(p.Point)
+		if slices.Contains(named, kind) || named == nil && kind != api.EventType_PROCESS_TRACEPOINT {
+			p.Fields = event.FieldCredentials | event.FieldCapabilities | event.FieldNamespaces
+			points = append(points, p)
+		}
+	}
+	if len(points) == 0 {
+		return nil, nil, fmt.Errorf("allow_list: event_set %v: this sensor has none of those", named)
+	}
+	return c, points, nil
 }

@@ -67,6 +67,10 @@ func (s *Sink) Deliver(batch []event.Event, lost func(*event.Event, event.Loss))
 	}
 }
 
+// Lost implements stream.Teller: a monitor is told of what its queue has lost as of what
+// the sink has.
+func (s *Sink) Lost(n uint64) { s.lost += uint32(n) }
+
 // send sends one event, a second time if the connection breaks at it: a datagram
 // is taken whole or not at all.
 func (s *Sink) send(ev *event.Event) (event.Loss, bool) {
