@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sonde-ebpf/sonde/internal/metric"
+	"github.com/sonde-ebpf/sonde/internal/outbound"
 )
 
 // Defaults of PushOptions.
@@ -50,12 +50,8 @@ type PushOptions struct {
 
 	Job, Instance string // labels added to every series; "" adds none
 
-	CAFile            string // PEM; "" for the system's authorities
-	CertFile, KeyFile string // client certificate; read for every connection
-	Username          string
-	PasswordFile      string
-	BearerTokenFile   string
-	HeadersFile       string // one "Name: value" a line; # begins a comment
+	outbound.Trust
+	outbound.Credentials
 
 	// Pulse beats before every push; nil for none. A push takes an interval at most,
 	// and so does the pause after it.
@@ -68,58 +64,25 @@ type Pusher struct {
 	opts   PushOptions
 	log    *slog.Logger
 	write  func(context.Context, io.Writer) error
-	send   *pushTransport
+	send   *outbound.Client
 	vmURL  string
 	labels string
 	start  time.Time
 
 	attempts atomic.Uint64
-	failures [pushReasons]atomic.Uint64
+	gathers  atomic.Uint64 // that failed
+	failures [outbound.Reasons]atomic.Uint64
 }
 
-// pushReason is why a try failed: the values of the label reason.
-type pushReason int
-
-const (
-	pushGather       pushReason = iota // nothing to send
-	pushCredentials                    // a file could not be read
-	pushConnect                        // no connection
-	pushTLS                            // no trust
-	pushTimeout                        // no answer in time
-	pushRedirect                       // the answer points elsewhere, where credentials must not go
-	pushUnauthorized                   // 401, 403
-	pushRejected                       // other 4xx
-	pushServer                         // 5xx, 429
-	pushReasons      = int(iota)
-)
-
-var pushReasonNames = [pushReasons]string{
-	"gather", "credentials", "connect", "tls", "timeout", "redirect", "unauthorized", "rejected", "server",
-}
-
-func (r pushReason) String() string { return pushReasonNames[r] }
-
-// retriable reports whether the same try may succeed a moment later.
-func (r pushReason) retriable() bool {
-	return r == pushConnect || r == pushTimeout || r == pushServer
-}
+// gatherReason is the reason of a push that had nothing to send.
+const gatherReason = "gather"
 
 var (
 	pushAttempts = declared.Counter("push_attempts_total",
 		"Tries to push the metrics, successful or not.")
 	pushFailures = declared.Counter("push_failures_total",
-		"Failed tries to push the metrics.", metric.Enum("reason", pushReasonNames[:]...))
+		"Failed tries to push the metrics.", metric.Enum("reason", append([]string{gatherReason}, outbound.Names()...)...))
 )
-
-// pushError is a failed try.
-type pushError struct {
-	reason     pushReason
-	err        error
-	retryAfter time.Duration // asked for by the receiver, 0 if not
-}
-
-func (e *pushError) Error() string { return e.err.Error() }
-func (e *pushError) Unwrap() error { return e.err }
 
 // NewPusher returns a pusher of what write writes in the Prometheus text format, such
 // as Exporter.WriteText. It starts nothing; it returns every fault of the options.
@@ -127,12 +90,15 @@ func NewPusher(o PushOptions, write func(context.Context, io.Writer) error) (*Pu
 	o.setDefaults()
 	p := &Pusher{opts: o, log: o.Logger, write: write, labels: extraLabels(o.Job, o.Instance), start: time.Now()}
 
-	target, urlErr := parsePushURL(o.URL)
-	send, transportErr := newPushTransport(&p.opts, target)
-	if err := errors.Join(urlErr, o.validate(), transportErr); err != nil {
+	send, err := outbound.New(outbound.Options{
+		URL: o.URL, Trust: o.Trust, Credentials: o.Credentials, IdleTimeout: 2 * o.Interval,
+	})
+	if err := errors.Join(o.validate(), err, installHook()); err != nil {
 		return nil, fmt.Errorf("set up push: %w", err)
 	}
-	p.send, p.vmURL = send, send.outerURL()
+	outer := send.Target()
+	outer.Scheme = hookScheme
+	p.send, p.vmURL = send, outer.String()
 	return p, nil
 }
 
@@ -164,26 +130,7 @@ func (o *PushOptions) validate() error {
 			faults = append(faults, fmt.Errorf("%s %v: must be positive", name, d))
 		}
 	}
-	if (o.Username == "") != (o.PasswordFile == "") {
-		faults = append(faults, errors.New("user name and password file belong together"))
-	}
-	if o.Username != "" && o.BearerTokenFile != "" {
-		faults = append(faults, errors.New("user name and bearer token file exclude each other"))
-	}
 	return errors.Join(faults...)
-}
-
-func parsePushURL(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return nil, errors.New("url: malformed") // the error would repeat what may be a secret
-	case u.User != nil:
-		return nil, errors.New("url: credentials belong in files")
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, fmt.Errorf("url %q: want http or https and a host", s)
-	}
-	return u, nil
 }
 
 // extraLabels returns the labels as the text format writes them.
@@ -213,7 +160,7 @@ func (p *Pusher) Run(ctx context.Context) error {
 	defer cancel()
 	if body, err := p.gather(final); err == nil {
 		if err := p.try(final, body); err != nil {
-			p.log.Warn("final push failed", "reason", err.reason.String(), "err", err)
+			p.log.Warn("final push failed", "reason", err.Reason.String(), "err", err)
 		}
 	}
 	return nil
@@ -234,10 +181,10 @@ func (p *Pusher) push(ctx context.Context) {
 		if err == nil {
 			return
 		}
-		pause := max(backoff/2+jitter(backoff/2), err.retryAfter)
+		pause := max(backoff/2+jitter(backoff/2), err.RetryAfter)
 		deadline, _ := ctx.Deadline()
-		if try >= p.opts.Retries || !err.reason.retriable() || time.Until(deadline) < pause || !sleep(ctx, pause) {
-			p.log.Warn("push failed", "reason", err.reason.String(), "tries", try+1, "err", err)
+		if try >= p.opts.Retries || !err.Reason.Retriable() || time.Until(deadline) < pause || !sleep(ctx, pause) {
+			p.log.Warn("push failed", "reason", err.Reason.String(), "tries", try+1, "err", err)
 			return
 		}
 		backoff = min(2*backoff, maxPushBackoff)
@@ -248,35 +195,38 @@ func (p *Pusher) gather(ctx context.Context) ([]byte, error) {
 	var body bytes.Buffer
 	if err := p.write(ctx, &body); err != nil {
 		p.attempts.Add(1)
-		p.failures[pushGather].Add(1)
-		p.log.Warn("push failed", "reason", pushGather.String(), "err", err)
+		p.gathers.Add(1)
+		p.log.Warn("push failed", "reason", gatherReason, "err", err)
 		return nil, err
 	}
 	return body.Bytes(), nil
 }
 
 // try sends the body once.
-func (p *Pusher) try(ctx context.Context, body []byte) *pushError {
+func (p *Pusher) try(ctx context.Context, body []byte) *outbound.Failure {
 	p.attempts.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, p.opts.Timeout)
 	defer cancel()
-	a := &pushAttempt{transport: p.send}
+	a := &pushAttempt{client: p.send}
 	err := vm.PushMetricsExt(a.context(ctx), p.vmURL, func(w io.Writer) { _, _ = w.Write(body) }, &vm.PushOptions{
 		ExtraLabels: p.labels,
 		Method:      http.MethodPost,
 	})
 	failure := a.result(err)
 	if failure != nil {
-		p.failures[failure.reason].Add(1)
+		p.failures[failure.Reason].Add(1)
 	}
 	return failure
 }
 
 // Collect returns the pusher's counters, every reason from the start.
 func (p *Pusher) Collect(context.Context) ([]prometheus.Metric, error) {
-	metrics := []prometheus.Metric{pushAttempts.WithCreated(float64(p.attempts.Load()), p.start)}
+	metrics := []prometheus.Metric{
+		pushAttempts.WithCreated(float64(p.attempts.Load()), p.start),
+		pushFailures.WithCreated(float64(p.gathers.Load()), p.start, gatherReason),
+	}
 	for r := range p.failures {
-		metrics = append(metrics, pushFailures.WithCreated(float64(p.failures[r].Load()), p.start, pushReason(r).String()))
+		metrics = append(metrics, pushFailures.WithCreated(float64(p.failures[r].Load()), p.start, outbound.Reason(r).String()))
 	}
 	return metrics, nil
 }

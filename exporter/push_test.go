@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sonde-ebpf/sonde/internal/metric"
+	"github.com/sonde-ebpf/sonde/internal/outbound"
 )
 
 // receiver keeps what is pushed to it and answers with the codes given, then 204.
@@ -90,7 +91,7 @@ func counters(t *testing.T, p *Pusher) (attempts float64, failures map[string]fl
 			failures[s.LabelValues()[0]] = s.Value()
 		}
 	}
-	if len(metrics) != 1+pushReasons {
+	if len(metrics) != 2+outbound.Reasons {
 		t.Errorf("%d series, want every reason from the start", len(metrics))
 	}
 	return attempts, failures
@@ -111,8 +112,10 @@ func TestPushAddsLabelsAndCredentials(t *testing.T) {
 	defer server.Close()
 	p := newPusher(t, PushOptions{
 		URL: server.URL + "/import", Job: "sonde", Instance: `no"de\1`,
-		Username: "alice", PasswordFile: writeFile(t, dir, "password", "secret\n"),
-		HeadersFile: writeFile(t, dir, "headers", "# who we are\nX-Scope-OrgID: tenant: 1\n\n"),
+		Credentials: outbound.Credentials{
+			Username: "alice", PasswordFile: writeFile(t, dir, "password", "secret\n"),
+			HeadersFile: writeFile(t, dir, "headers", "# who we are\nX-Scope-OrgID: tenant: 1\n\n"),
+		},
 	})
 	p.push(t.Context())
 	wantCounters(t, p, 1, map[string]float64{})
@@ -157,7 +160,9 @@ func TestPushOverTLS(t *testing.T) {
 	defer server.Close()
 	url := "https://" + l.Addr().String()
 
-	trusting := newPusher(t, PushOptions{URL: url, CAFile: certFile, BearerTokenFile: writeFile(t, dir, "token", "abc\n")})
+	trusting := newPusher(t, PushOptions{
+		URL: url, Trust: outbound.Trust{CAFile: certFile}, Credentials: outbound.Credentials{BearerTokenFile: writeFile(t, dir, "token", "abc\n")},
+	})
 	trusting.push(t.Context())
 	wantCounters(t, trusting, 1, map[string]float64{})
 	if len(r.requests) != 1 || r.requests[0].Header.Get("Authorization") != "Bearer abc" || r.requests[0].TLS == nil {
@@ -291,10 +296,10 @@ func TestNewPusherRefuses(t *testing.T) {
 		"credentials belong":     {URL: "http://a:secret@x"},
 		"malformed":              {URL: "http://secret\x00"},
 		"interval -1s":           {URL: "http://x", Interval: -time.Second},
-		"belong together":        {URL: "http://x", Username: "a"},
-		"exclude each other":     {URL: "http://x", Username: "a", PasswordFile: "b", BearerTokenFile: "c"},
-		"no certificate":         {URL: "http://x", CAFile: writeFile(t, dir, "ca", "nothing")},
-		"read authorities: open": {URL: "http://x", CAFile: "/nonexistent"},
+		"belong together":        {URL: "http://x", Credentials: outbound.Credentials{Username: "a"}},
+		"exclude each other":     {URL: "http://x", Credentials: outbound.Credentials{Username: "a", PasswordFile: "b", BearerTokenFile: "c"}},
+		"no certificate":         {URL: "http://x", Trust: outbound.Trust{CAFile: writeFile(t, dir, "ca", "nothing")}},
+		"read authorities: open": {URL: "http://x", Trust: outbound.Trust{CAFile: "/nonexistent"}},
 	}
 	for want, o := range cases {
 		_, err := NewPusher(o, writeSample)

@@ -17,6 +17,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/gvisor"
 	"github.com/sonde-ebpf/sonde/internal/logging"
+	"github.com/sonde-ebpf/sonde/internal/outbound"
 	"github.com/sonde-ebpf/sonde/internal/tetragon"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
@@ -246,10 +247,9 @@ func (a *agent) makePusher() (err error) {
 		Logger: a.log.With(logging.TargetKey, "exporter.push"),
 		URL:    p.url, Interval: p.interval, Timeout: p.timeout,
 		Job: p.job, Instance: a.settings.node,
-		CAFile: p.caFile, CertFile: p.certFile, KeyFile: p.keyFile,
-		Username: p.username, PasswordFile: p.passwordFile,
-		BearerTokenFile: p.bearerTokenFile, HeadersFile: p.headersFile,
-		Pulse: a.vitals.Part("push", pushDeadline*p.interval),
+		Trust:       outbound.Trust{CAFile: p.caFile, CertFile: p.certFile, KeyFile: p.keyFile},
+		Credentials: outbound.Credentials{Username: p.username, PasswordFile: p.passwordFile, BearerTokenFile: p.bearerTokenFile, HeadersFile: p.headersFile},
+		Pulse:       a.vitals.Part("push", pushDeadline*p.interval),
 	}, a.exporter.WriteText)
 	if err != nil {
 		return err

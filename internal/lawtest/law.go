@@ -17,6 +17,7 @@ const module = "github.com/sonde-ebpf/sonde/"
 var layers = map[string]int{
 	"internal/event":      0,
 	"internal/logging":    0,
+	"internal/outbound":   0,
 	"internal/unixsocket": 0,
 	"api":                 0,
 	"bpf":                 1,

@@ -6,8 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,10 +13,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/outbound"
 )
 
 // maxAnswer bounds an answer, in bytes: 65536 processes with long arguments have some
@@ -33,13 +32,8 @@ const maxLine = 1 << 20
 type Options struct {
 	// Address is host:port, http://host:port, https://host:port or unix:///path.
 	Address string
-	// CAFile holds the authorities that may sign the sensor's certificate, as PEM;
-	// "" are those of the system.
-	CAFile string
-	// CertFile and KeyFile hold a client certificate, as PEM; "" is none.
-	CertFile, KeyFile string
-	// Username and PasswordFile are for basic authentication; "" is none.
-	Username, PasswordFile string
+	outbound.Trust
+	outbound.Credentials
 	// Timeout bounds one question with its answer; 0 is no bound.
 	Timeout time.Duration
 }
@@ -48,7 +42,7 @@ type Options struct {
 type Client struct {
 	base string // scheme and host
 	http http.Client
-	auth func(*http.Request)
+	auth func(http.Header) error
 }
 
 // Error is an answer that refuses.
@@ -62,7 +56,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %d %s: %s", e.Asked, e.Status, http.StatusText(e.Status), e.Text)
 }
 
-// New reads the files that the options name; it does not connect yet.
+// New reads the files that the options name, so that what is wrong with one is told at
+// once; it does not connect yet.
 func New(o Options) (*Client, error) {
 	network, address, base, err := Parse(o.Address)
 	if err != nil {
@@ -72,21 +67,22 @@ func New(o Options) (*Client, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, address)
 	}}
-	if transport.TLSClientConfig, err = o.tls(); err != nil {
+	if transport.TLSClientConfig, err = o.Config(); err != nil {
 		return nil, err
 	}
-	c := &Client{base: base, auth: func(*http.Request) {}, http: http.Client{
+	if show := transport.TLSClientConfig.GetClientCertificate; show != nil {
+		if _, err := show(nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.Apply(http.Header{}); err != nil {
+		return nil, err
+	}
+	c := &Client{base: base, auth: o.Apply, http: http.Client{
 		Transport: transport, Timeout: o.Timeout,
 		// A sensor sends nobody elsewhere, least of all with credentials.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	if o.PasswordFile != "" {
-		password, err := os.ReadFile(o.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("read password: %w", err)
-		}
-		c.auth = func(r *http.Request) { r.SetBasicAuth(o.Username, strings.TrimRight(string(password), "\r\n")) }
-	}
 	return c, nil
 }
 
@@ -113,28 +109,6 @@ func Parse(address string) (network, dial, base string, err error) {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	return "tcp", net.JoinHostPort(u.Hostname(), port), u.Scheme + "://" + u.Host, nil
-}
-
-func (o *Options) tls() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read authorities: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read authorities %s: no certificate in it", o.CAFile)
-		}
-	}
-	if o.CertFile != "" || o.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read client certificate: %w", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
 }
 
 // Get asks for a path, with its query if it has one, and decodes the answer. An
@@ -189,7 +163,9 @@ func (c *Client) ask(ctx context.Context, method, path, body string, read func(i
 	if err != nil {
 		return fmt.Errorf("%s: %w", asked, err)
 	}
-	c.auth(r)
+	if err := c.auth(r.Header); err != nil {
+		return fmt.Errorf("%s: %w", asked, err)
+	}
 	answer, err := c.http.Do(r)
 	if err != nil {
 		return fmt.Errorf("%s: %w", asked, cause(err))

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sonde-ebpf/sonde/internal/outbound"
 )
 
 // sensor answers as an introspection listener does.
@@ -135,7 +137,10 @@ func TestCredentials(t *testing.T) {
 	cert, key := keyPair(t, own.TLS.Certificates[0], file)
 	password := file("password", []byte("secret\n"))
 
-	c, err := New(Options{Address: server.URL, CAFile: ca, CertFile: cert, KeyFile: key, Username: "me", PasswordFile: password})
+	c, err := New(Options{
+		Address: server.URL, Trust: outbound.Trust{CAFile: ca, CertFile: cert, KeyFile: key},
+		Credentials: outbound.Credentials{Username: "me", PasswordFile: password},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +151,7 @@ func TestCredentials(t *testing.T) {
 	if err := c.Get(t.Context(), "/", &said); err != nil || said.User != "me" || said.Password != "secret" || said.Certificates != 1 {
 		t.Errorf("%+v, %v", said, err)
 	}
-	stranger, err := New(Options{Address: server.URL, CertFile: cert, KeyFile: key})
+	stranger, err := New(Options{Address: server.URL, Trust: outbound.Trust{CertFile: cert, KeyFile: key}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +159,10 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("%v, want that the certificate is not trusted", err)
 	}
 	missing := filepath.Join(dir, "missing")
-	for _, o := range []Options{{CAFile: missing}, {CAFile: password}, {CertFile: cert}, {CertFile: missing, KeyFile: key}, {PasswordFile: missing}} {
+	for _, o := range []Options{
+		{Trust: outbound.Trust{CAFile: missing}}, {Trust: outbound.Trust{CAFile: password}}, {Trust: outbound.Trust{CertFile: cert}},
+		{Trust: outbound.Trust{CertFile: missing, KeyFile: key}}, {Credentials: outbound.Credentials{Username: "me", PasswordFile: missing}},
+	} {
 		o.Address = "localhost:1"
 		if _, err := New(o); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%+v: %v, want a refusal without secrets", o, err)
