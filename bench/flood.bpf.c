@@ -6,14 +6,14 @@
 #include <bpf/bpf_helpers.h>
 
 #define PATH "/usr/bin/flooder"
-#define ARGS "flooder\0--with\0some\0x\0"
+#define ARGS "flooder\0-with\0x\0"
 #define CWD "/var/lib"
 #define EXE "/usr/bin/flooder"
 #define TEXTS_LEN (sizeof(PATH) - 1 + sizeof(ARGS) - 1 + sizeof(CWD) - 1 + sizeof(EXE) - 1)
 
 struct flood_event {
 	struct exec_event e;
-	char text[64];
+	char text[TEXTS_LEN];
 };
 
 struct {
@@ -25,7 +25,6 @@ struct {
 
 _Static_assert(sizeof(struct flood_event) == 256,
 	       "a record is compared with raw ones of 256 bytes");
-_Static_assert(TEXTS_LEN <= 64, "texts fit");
 
 static long flood_once(__u32 i, struct flood_event **f)
 {
@@ -36,7 +35,7 @@ static long flood_once(__u32 i, struct flood_event **f)
 SEC("raw_tp")
 int flood(struct bpf_raw_tracepoint_args *ctx)
 {
-	const char text[64] = PATH ARGS CWD EXE;
+	const char text[TEXTS_LEN] = PATH ARGS CWD EXE;
 	struct flood_event *f;
 	__u32 zero = 0;
 
@@ -48,7 +47,7 @@ int flood(struct bpf_raw_tracepoint_args *ctx)
 	f->e.text[TEXT_PATH] = sizeof(PATH) - 1;
 	f->e.text[TEXT_ARGS] = sizeof(ARGS) - 1;
 	f->e.text[TEXT_CWD] = sizeof(CWD) - 1;
-	f->e.text[TEXT_EXE] = 64 - (sizeof(PATH) + sizeof(ARGS) + sizeof(CWD) - 3);
+	f->e.text[TEXT_EXE] = sizeof(EXE) - 1;
 	__builtin_memcpy(f->text, text, sizeof(text));
 	return bpf_loop(ctx->args[0], flood_once, &f, 0);
 }

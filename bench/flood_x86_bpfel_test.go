@@ -28,6 +28,7 @@ type floodFloodEvent struct {
 				_        structs.HostLayout
 				StartNs  uint64
 				CgroupId uint64
+				CgroupV1 uint64
 				Pid      uint32
 				Tid      uint32
 				Ppid     uint32
@@ -71,7 +72,7 @@ type floodFloodEvent struct {
 		NetworkFds uint8
 		Text       [4]uint16
 	}
-	Text [64]int8
+	Text [56]int8
 }
 
 type floodLedgerRow struct {
@@ -92,12 +93,13 @@ type floodSettingsPage struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	floodMapEvents   = "events"
-	floodMapFloods   = "floods"
-	floodMapLedger   = "ledger"
-	floodMapRingPeak = "ring_peak"
-	floodMapSettings = "settings"
-	floodProgFlood   = "flood"
+	floodMapEvents    = "events"
+	floodMapFloods    = "floods"
+	floodMapLedger    = "ledger"
+	floodMapRingPeak  = "ring_peak"
+	floodMapSettings  = "settings"
+	floodProgFlood    = "flood"
+	floodVarCgroupsV1 = "cgroups_v1"
 )
 
 // loadFlood returns the embedded CollectionSpec for flood.
@@ -160,6 +162,7 @@ type floodMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type floodVariableSpecs struct {
+	CgroupsV1 *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 }
 
 // floodObjects contains all objects after they have been loaded into the kernel.
@@ -203,6 +206,7 @@ func (m *floodMaps) Close() error {
 //
 // It can be passed to loadFloodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type floodVariables struct {
+	CgroupsV1 *ebpf.Variable `ebpf:"cgroups_v1"`
 }
 
 // floodPrograms contains all programs after they have been loaded into the kernel.

@@ -29,6 +29,7 @@ type actsFileDraft struct {
 				_        structs.HostLayout
 				StartNs  uint64
 				CgroupId uint64
+				CgroupV1 uint64
 				Pid      uint32
 				Tid      uint32
 				Ppid     uint32
@@ -93,6 +94,7 @@ const (
 	actsProgSetnsExitRaw       = "setns_exit_raw"
 	actsProgSignalDeliverBtf   = "signal_deliver_btf"
 	actsProgSignalDeliverRaw   = "signal_deliver_raw"
+	actsVarCgroupsV1           = "cgroups_v1"
 	actsVarSelf                = "self"
 	actsVarVictimIsTask        = "victim_is_task"
 )
@@ -174,6 +176,7 @@ type actsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type actsVariableSpecs struct {
+	CgroupsV1    *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 	Self         *ebpf.VariableSpec `ebpf:"self"`
 	VictimIsTask *ebpf.VariableSpec `ebpf:"victim_is_task"`
 }
@@ -219,6 +222,7 @@ func (m *actsMaps) Close() error {
 //
 // It can be passed to loadActsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type actsVariables struct {
+	CgroupsV1    *ebpf.Variable `ebpf:"cgroups_v1"`
 	Self         *ebpf.Variable `ebpf:"self"`
 	VictimIsTask *ebpf.Variable `ebpf:"victim_is_task"`
 }

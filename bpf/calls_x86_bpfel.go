@@ -28,6 +28,7 @@ type callsDraft struct {
 				_        structs.HostLayout
 				StartNs  uint64
 				CgroupId uint64
+				CgroupV1 uint64
 				Pid      uint32
 				Tid      uint32
 				Ppid     uint32
@@ -91,6 +92,7 @@ const (
 	callsProgSysEnterRaw    = "sys_enter_raw"
 	callsProgSysExitBtf     = "sys_exit_btf"
 	callsProgSysExitRaw     = "sys_exit_raw"
+	callsVarCgroupsV1       = "cgroups_v1"
 	callsVarSelf            = "self"
 	callsVarWanted          = "wanted"
 	callsVarWithEnvironment = "with_environment"
@@ -161,6 +163,7 @@ type callsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type callsVariableSpecs struct {
+	CgroupsV1       *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 	Self            *ebpf.VariableSpec `ebpf:"self"`
 	Wanted          *ebpf.VariableSpec `ebpf:"wanted"`
 	WithEnvironment *ebpf.VariableSpec `ebpf:"with_environment"`
@@ -210,6 +213,7 @@ func (m *callsMaps) Close() error {
 //
 // It can be passed to loadCallsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type callsVariables struct {
+	CgroupsV1       *ebpf.Variable `ebpf:"cgroups_v1"`
 	Self            *ebpf.Variable `ebpf:"self"`
 	Wanted          *ebpf.Variable `ebpf:"wanted"`
 	WithEnvironment *ebpf.Variable `ebpf:"with_environment"`

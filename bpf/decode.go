@@ -158,7 +158,7 @@ func credentials(c *kernelCredentials) event.Credentials {
 func process(p *kernelProcessId) event.Process {
 	q := event.Process{
 		PID: p.Pid, TID: p.Tid, PPID: p.Ppid, UID: p.Uid,
-		StartNS: p.StartNs, CgroupID: p.CgroupId,
+		StartNS: p.StartNs, CgroupID: p.CgroupId, CgroupV1: p.CgroupV1,
 	}
 	copyBytes(q.Comm[:], p.Comm[:])
 	return q

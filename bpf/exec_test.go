@@ -305,3 +305,27 @@ func TestWorkingDirectoryUnderAMount(t *testing.T) {
 		t.Errorf("working directory %q, want %q", got, below)
 	}
 }
+
+// TestEventsCarryTheirCgroups: an event tells where its process was, in v2 and in the v1
+// hierarchy that containers are in, also of one that moved there a moment before.
+func TestEventsCarryTheirCgroups(t *testing.T) {
+	for _, h := range hierarchies(t) {
+		t.Run(h.name, func(t *testing.T) {
+			k := newKernel(t, Options{RingBytes: 1 << 20, Controller: h.controller})
+			_, events := recordProcesses(t, k, ProcessesOptions{})
+			g := h.group(t)
+			e := errand{procs: openProcs(t, g)}
+			e.exec, e.argv, e.env = execNoop(t)
+			e.send(t)
+			seen := map[event.Point]int{}
+			for _, ev := range stop(t, k, events) {
+				if p := &ev.Process; p.CgroupID == g.key.V2 && p.CgroupV1 == g.key.V1 {
+					seen[ev.Point]++
+				}
+			}
+			if seen[event.ProcessExec] != 1 || seen[event.ProcessExit] != 1 {
+				t.Errorf("of cgroup %+v: %v", g.key, seen)
+			}
+		})
+	}
+}

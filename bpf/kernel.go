@@ -44,6 +44,9 @@ type Options struct {
 	// Changed is called when maps were made or are gone, nil for nobody. It must be
 	// quick and may not call the Kernel.
 	Changed func()
+	// Controller is the controller ("memory", "pids", …) whose cgroup v1 hierarchy
+	// tells tasks apart, beside v2. Empty where no v1 hierarchy has containers.
+	Controller string
 	// Workloads has workloads counted; nil counts none, and costs nothing.
 	Workloads *WorkloadOptions
 
@@ -74,7 +77,7 @@ type Kernel struct {
 	profiling   atomic.Bool // stacks are being counted
 	hooks       hookTable   // empty until the syscalls probe is loaded
 
-	workloadV1  uint32        // the controller that tells v1 cgroups apart, plus one; 0: none
+	cgroupsV1   uint32        // the controller that tells v1 cgroups apart, plus one; 0: none
 	fillCounter *ebpf.Program // nil where the kernel does not tell how full maps are
 }
 
@@ -105,9 +108,14 @@ func Load(opts Options) (*Kernel, error) {
 	}
 	spec.Maps["events"].MaxEntries = opts.RingBytes
 	k := &Kernel{opts: opts, types: types, cache: cmp.Or(opts.cache, btf.NewCache())}
-	if err := k.prepareWorkloads(spec); err != nil {
-		return nil, err
+	if opts.Controller != "" {
+		n, err := k.controllerNumber(opts.Controller)
+		if err != nil {
+			return nil, err
+		}
+		k.cgroupsV1 = n + 1
 	}
+	k.prepareWorkloads(spec)
 	if k.obj, err = k.load(blueprint{probe: "kernel", spec: spec, tracepoints: []string{"task_rename"}}); err != nil {
 		return nil, err
 	}

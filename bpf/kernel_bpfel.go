@@ -164,6 +164,7 @@ type kernelProcessId struct {
 	_        structs.HostLayout
 	StartNs  uint64
 	CgroupId uint64
+	CgroupV1 uint64
 	Pid      uint32
 	Tid      uint32
 	Ppid     uint32
@@ -230,6 +231,7 @@ const (
 	kernelProgWhoami           = "whoami"
 	kernelVarCallEventType     = "call_event_type"
 	kernelVarCanaryEventType   = "canary_event_type"
+	kernelVarCgroupsV1         = "cgroups_v1"
 	kernelVarConnEventType     = "conn_event_type"
 	kernelVarExecEventType     = "exec_event_type"
 	kernelVarExitEventType     = "exit_event_type"
@@ -242,9 +244,9 @@ const (
 	kernelVarSetnsEventType    = "setns_event_type"
 	kernelVarSignalEventType   = "signal_event_type"
 	kernelVarWorkloadType      = "workload_type"
-	kernelVarWorkloadV1        = "workload_v1"
 	kernelVarWorkloadsFailures = "workloads_failures"
 	kernelVarWorkloadsOn       = "workloads_on"
+	kernelVarWorkloadsV1       = "workloads_v1"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -311,6 +313,7 @@ type kernelMapSpecs struct {
 type kernelVariableSpecs struct {
 	CallEventType     *ebpf.VariableSpec `ebpf:"call_event_type"`
 	CanaryEventType   *ebpf.VariableSpec `ebpf:"canary_event_type"`
+	CgroupsV1         *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 	ConnEventType     *ebpf.VariableSpec `ebpf:"conn_event_type"`
 	ExecEventType     *ebpf.VariableSpec `ebpf:"exec_event_type"`
 	ExitEventType     *ebpf.VariableSpec `ebpf:"exit_event_type"`
@@ -323,9 +326,9 @@ type kernelVariableSpecs struct {
 	SetnsEventType    *ebpf.VariableSpec `ebpf:"setns_event_type"`
 	SignalEventType   *ebpf.VariableSpec `ebpf:"signal_event_type"`
 	WorkloadType      *ebpf.VariableSpec `ebpf:"workload_type"`
-	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
 	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
+	WorkloadsV1       *ebpf.VariableSpec `ebpf:"workloads_v1"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -371,6 +374,7 @@ func (m *kernelMaps) Close() error {
 type kernelVariables struct {
 	CallEventType     *ebpf.Variable `ebpf:"call_event_type"`
 	CanaryEventType   *ebpf.Variable `ebpf:"canary_event_type"`
+	CgroupsV1         *ebpf.Variable `ebpf:"cgroups_v1"`
 	ConnEventType     *ebpf.Variable `ebpf:"conn_event_type"`
 	ExecEventType     *ebpf.Variable `ebpf:"exec_event_type"`
 	ExitEventType     *ebpf.Variable `ebpf:"exit_event_type"`
@@ -383,9 +387,9 @@ type kernelVariables struct {
 	SetnsEventType    *ebpf.Variable `ebpf:"setns_event_type"`
 	SignalEventType   *ebpf.Variable `ebpf:"signal_event_type"`
 	WorkloadType      *ebpf.Variable `ebpf:"workload_type"`
-	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
 	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`
+	WorkloadsV1       *ebpf.Variable `ebpf:"workloads_v1"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.

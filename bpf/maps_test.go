@@ -72,7 +72,7 @@ func TestLayouts(t *testing.T) {
 	must(t, "new tcp probe", err)
 	checkLayouts(t, k, false)
 
-	k = newKernel(t, Options{RingBytes: 1 << 20, Workloads: &WorkloadOptions{Controller: "memory"}})
+	k = newKernel(t, Options{RingBytes: 1 << 20, Controller: "memory", Workloads: &WorkloadOptions{}})
 	_, err = NewTCP(k, TCPOptions{MaxSockets: 4096})
 	must(t, "new tcp probe", err)
 	checkLayouts(t, k, true, "tcp_sockets")

@@ -113,7 +113,7 @@ func (k *Kernel) kinds() []string {
 
 func (k *Kernel) loadAs(b blueprint, kind string) (*object, error) {
 	spec := b.spec.Copy()
-	if err := k.setWorkloads(spec); err != nil {
+	if err := k.setCgroups(spec); err != nil {
 		return nil, err
 	}
 	for _, tp := range b.tracepoints {

@@ -46,6 +46,7 @@ type processExecDraft struct {
 				_        structs.HostLayout
 				StartNs  uint64
 				CgroupId uint64
+				CgroupV1 uint64
 				Pid      uint32
 				Tid      uint32
 				Ppid     uint32
@@ -143,11 +144,12 @@ const (
 	processProgSurvey              = "survey"
 	processVarAliveFailures        = "alive_failures"
 	processVarAttachedNs           = "attached_ns"
+	processVarCgroupsV1            = "cgroups_v1"
 	processVarEnded                = "ended"
 	processVarHasGroupDead         = "has_group_dead"
-	processVarWorkloadV1           = "workload_v1"
 	processVarWorkloadsFailures    = "workloads_failures"
 	processVarWorkloadsOn          = "workloads_on"
+	processVarWorkloadsV1          = "workloads_v1"
 )
 
 // loadProcess returns the embedded CollectionSpec for process.
@@ -222,11 +224,12 @@ type processMapSpecs struct {
 type processVariableSpecs struct {
 	AliveFailures     *ebpf.VariableSpec `ebpf:"alive_failures"`
 	AttachedNs        *ebpf.VariableSpec `ebpf:"attached_ns"`
+	CgroupsV1         *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 	Ended             *ebpf.VariableSpec `ebpf:"ended"`
 	HasGroupDead      *ebpf.VariableSpec `ebpf:"has_group_dead"`
-	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
 	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
+	WorkloadsV1       *ebpf.VariableSpec `ebpf:"workloads_v1"`
 }
 
 // processObjects contains all objects after they have been loaded into the kernel.
@@ -278,11 +281,12 @@ func (m *processMaps) Close() error {
 type processVariables struct {
 	AliveFailures     *ebpf.Variable `ebpf:"alive_failures"`
 	AttachedNs        *ebpf.Variable `ebpf:"attached_ns"`
+	CgroupsV1         *ebpf.Variable `ebpf:"cgroups_v1"`
 	Ended             *ebpf.Variable `ebpf:"ended"`
 	HasGroupDead      *ebpf.Variable `ebpf:"has_group_dead"`
-	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
 	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`
+	WorkloadsV1       *ebpf.Variable `ebpf:"workloads_v1"`
 }
 
 // processPrograms contains all programs after they have been loaded into the kernel.

@@ -26,6 +26,7 @@ type profileFoundSpace struct {
 		_        structs.HostLayout
 		StartNs  uint64
 		CgroupId uint64
+		CgroupV1 uint64
 		Pid      uint32
 		Tid      uint32
 		Ppid     uint32
@@ -96,6 +97,7 @@ const (
 	profileProgSysExitBtf    = "sys_exit_btf"
 	profileProgSysExitRaw    = "sys_exit_raw"
 	profileVarCgroupLevel    = "cgroup_level"
+	profileVarCgroupsV1      = "cgroups_v1"
 	profileVarFoundSpaceType = "found_space_type"
 	profileVarNrExit         = "nr_exit"
 	profileVarNrExitGroup    = "nr_exit_group"
@@ -180,6 +182,7 @@ type profileMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type profileVariableSpecs struct {
 	CgroupLevel    *ebpf.VariableSpec `ebpf:"cgroup_level"`
+	CgroupsV1      *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 	FoundSpaceType *ebpf.VariableSpec `ebpf:"found_space_type"`
 	NrExit         *ebpf.VariableSpec `ebpf:"nr_exit"`
 	NrExitGroup    *ebpf.VariableSpec `ebpf:"nr_exit_group"`
@@ -244,6 +247,7 @@ func (m *profileMaps) Close() error {
 // It can be passed to loadProfileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type profileVariables struct {
 	CgroupLevel    *ebpf.Variable `ebpf:"cgroup_level"`
+	CgroupsV1      *ebpf.Variable `ebpf:"cgroups_v1"`
 	FoundSpaceType *ebpf.Variable `ebpf:"found_space_type"`
 	NrExit         *ebpf.Variable `ebpf:"nr_exit"`
 	NrExitGroup    *ebpf.Variable `ebpf:"nr_exit_group"`

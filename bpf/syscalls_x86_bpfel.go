@@ -64,6 +64,7 @@ const (
 	syscallsProgSysExitBtf             = "sys_exit_btf"
 	syscallsProgSysExitRaw             = "sys_exit_raw"
 	syscallsVarAttachedNs              = "attached_ns"
+	syscallsVarCgroupsV1               = "cgroups_v1"
 	syscallsVarErrorsFailures          = "errors_failures"
 	syscallsVarHistLimit               = "hist_limit"
 	syscallsVarHistOf                  = "hist_of"
@@ -74,9 +75,9 @@ const (
 	syscallsVarRegsOffset              = "regs_offset"
 	syscallsVarThreadMask              = "thread_mask"
 	syscallsVarThreadsOverflowFailures = "threads_overflow_failures"
-	syscallsVarWorkloadV1              = "workload_v1"
 	syscallsVarWorkloadsFailures       = "workloads_failures"
 	syscallsVarWorkloadsOn             = "workloads_on"
+	syscallsVarWorkloadsV1             = "workloads_v1"
 )
 
 // loadSyscalls returns the embedded CollectionSpec for syscalls.
@@ -150,6 +151,7 @@ type syscallsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type syscallsVariableSpecs struct {
 	AttachedNs              *ebpf.VariableSpec `ebpf:"attached_ns"`
+	CgroupsV1               *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 	ErrorsFailures          *ebpf.VariableSpec `ebpf:"errors_failures"`
 	HistLimit               *ebpf.VariableSpec `ebpf:"hist_limit"`
 	HistOf                  *ebpf.VariableSpec `ebpf:"hist_of"`
@@ -160,9 +162,9 @@ type syscallsVariableSpecs struct {
 	RegsOffset              *ebpf.VariableSpec `ebpf:"regs_offset"`
 	ThreadMask              *ebpf.VariableSpec `ebpf:"thread_mask"`
 	ThreadsOverflowFailures *ebpf.VariableSpec `ebpf:"threads_overflow_failures"`
-	WorkloadV1              *ebpf.VariableSpec `ebpf:"workload_v1"`
 	WorkloadsFailures       *ebpf.VariableSpec `ebpf:"workloads_failures"`
 	WorkloadsOn             *ebpf.VariableSpec `ebpf:"workloads_on"`
+	WorkloadsV1             *ebpf.VariableSpec `ebpf:"workloads_v1"`
 }
 
 // syscallsObjects contains all objects after they have been loaded into the kernel.
@@ -209,6 +211,7 @@ func (m *syscallsMaps) Close() error {
 // It can be passed to loadSyscallsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type syscallsVariables struct {
 	AttachedNs              *ebpf.Variable `ebpf:"attached_ns"`
+	CgroupsV1               *ebpf.Variable `ebpf:"cgroups_v1"`
 	ErrorsFailures          *ebpf.Variable `ebpf:"errors_failures"`
 	HistLimit               *ebpf.Variable `ebpf:"hist_limit"`
 	HistOf                  *ebpf.Variable `ebpf:"hist_of"`
@@ -219,9 +222,9 @@ type syscallsVariables struct {
 	RegsOffset              *ebpf.Variable `ebpf:"regs_offset"`
 	ThreadMask              *ebpf.Variable `ebpf:"thread_mask"`
 	ThreadsOverflowFailures *ebpf.Variable `ebpf:"threads_overflow_failures"`
-	WorkloadV1              *ebpf.Variable `ebpf:"workload_v1"`
 	WorkloadsFailures       *ebpf.Variable `ebpf:"workloads_failures"`
 	WorkloadsOn             *ebpf.Variable `ebpf:"workloads_on"`
+	WorkloadsV1             *ebpf.Variable `ebpf:"workloads_v1"`
 }
 
 // syscallsPrograms contains all programs after they have been loaded into the kernel.

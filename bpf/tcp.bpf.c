@@ -94,7 +94,7 @@ struct tracked {
 	__u8 direction;
 	__u8 peer;
 	__u8 flags;
-	__u64 owner_v1; /* the loader cuts it off where workload_v1 is 0 */
+	__u64 owner_v1; /* the loader cuts it off where workloads_v1 is 0 */
 };
 
 #define TAG_SHIFT 48
@@ -228,7 +228,7 @@ static __always_inline struct tracked copy_of(struct tracked *e)
 	struct tracked t;
 
 	__builtin_memcpy(&t, e, offsetof(struct tracked, owner_v1));
-	t.owner_v1 = workload_v1 ? *(volatile __u64 *)&e->owner_v1 : 0;
+	t.owner_v1 = workloads_v1 ? *(volatile __u64 *)&e->owner_v1 : 0;
 	return t;
 }
 
@@ -245,8 +245,8 @@ static __always_inline void own(struct tracked *e, struct task_struct *t)
 {
 	e->owner_start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
 	e->owner_cgroup = task_cgroup_id(t);
-	if (workload_v1)
-		e->owner_v1 = cgroup_id_v1(t);
+	if (workloads_v1)
+		e->owner_v1 = task_cgroup_v1(t);
 	set_owner_pid(e, BPF_CORE_READ(t, tgid));
 }
 
@@ -256,8 +256,8 @@ static __always_inline void own_current(struct tracked *e)
 
 	e->owner_start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
 	e->owner_cgroup = bpf_get_current_cgroup_id();
-	if (workload_v1)
-		e->owner_v1 = cgroup_id_v1(t);
+	if (workloads_v1)
+		e->owner_v1 = task_cgroup_v1(t);
 	set_owner_pid(e, bpf_get_current_pid_tgid() >> 32);
 }
 
@@ -269,7 +269,7 @@ static __always_inline void count_for_owner(struct tracked *e, enum workload_cou
 	if (!workloads_on || !n || !e->owner_pid)
 		return;
 	key.v2 = e->owner_cgroup;
-	if (workload_v1)
+	if (workloads_v1)
 		key.v1 = *(volatile __u64 *)&e->owner_v1;
 	workload_count(&key, what, n);
 }

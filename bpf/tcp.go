@@ -131,7 +131,7 @@ func tcpSpec(k *Kernel, opts TCPOptions) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps["sockets"].MaxEntries = opts.MaxSockets
 	spec.Maps["listening"].MaxEntries = opts.MaxListeners
-	if k.workloadV1 == 0 {
+	if !k.workloadsV1() {
 		if err := cutLastMember(spec.Maps["sockets"]); err != nil {
 			return nil, fmt.Errorf("size map sockets: %w", err)
 		}

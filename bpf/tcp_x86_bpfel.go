@@ -109,6 +109,7 @@ type tcpSocketRecord struct {
 				_        structs.HostLayout
 				StartNs  uint64
 				CgroupId uint64
+				CgroupV1 uint64
 				Pid      uint32
 				Tid      uint32
 				Ppid     uint32
@@ -198,6 +199,7 @@ const (
 	tcpProgTcpRetransmitSkbRaw      = "tcp_retransmit_skb_raw"
 	tcpProgTcpSendResetBtf          = "tcp_send_reset_btf"
 	tcpProgTcpSendResetRaw          = "tcp_send_reset_raw"
+	tcpVarCgroupsV1                 = "cgroups_v1"
 	tcpVarCookieKey                 = "cookie_key"
 	tcpVarHasRetransmitErr          = "has_retransmit_err"
 	tcpVarListedFailures            = "listed_failures"
@@ -206,9 +208,9 @@ const (
 	tcpVarSocketRecordType          = "socket_record_type"
 	tcpVarSocketsFailures           = "sockets_failures"
 	tcpVarUseListed                 = "use_listed"
-	tcpVarWorkloadV1                = "workload_v1"
 	tcpVarWorkloadsFailures         = "workloads_failures"
 	tcpVarWorkloadsOn               = "workloads_on"
+	tcpVarWorkloadsV1               = "workloads_v1"
 )
 
 // loadTcp returns the embedded CollectionSpec for tcp.
@@ -297,6 +299,7 @@ type tcpMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tcpVariableSpecs struct {
+	CgroupsV1         *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 	CookieKey         *ebpf.VariableSpec `ebpf:"cookie_key"`
 	HasRetransmitErr  *ebpf.VariableSpec `ebpf:"has_retransmit_err"`
 	ListedFailures    *ebpf.VariableSpec `ebpf:"listed_failures"`
@@ -305,9 +308,9 @@ type tcpVariableSpecs struct {
 	SocketRecordType  *ebpf.VariableSpec `ebpf:"socket_record_type"`
 	SocketsFailures   *ebpf.VariableSpec `ebpf:"sockets_failures"`
 	UseListed         *ebpf.VariableSpec `ebpf:"use_listed"`
-	WorkloadV1        *ebpf.VariableSpec `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.VariableSpec `ebpf:"workloads_failures"`
 	WorkloadsOn       *ebpf.VariableSpec `ebpf:"workloads_on"`
+	WorkloadsV1       *ebpf.VariableSpec `ebpf:"workloads_v1"`
 }
 
 // tcpObjects contains all objects after they have been loaded into the kernel.
@@ -359,6 +362,7 @@ func (m *tcpMaps) Close() error {
 //
 // It can be passed to loadTcpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tcpVariables struct {
+	CgroupsV1         *ebpf.Variable `ebpf:"cgroups_v1"`
 	CookieKey         *ebpf.Variable `ebpf:"cookie_key"`
 	HasRetransmitErr  *ebpf.Variable `ebpf:"has_retransmit_err"`
 	ListedFailures    *ebpf.Variable `ebpf:"listed_failures"`
@@ -367,9 +371,9 @@ type tcpVariables struct {
 	SocketRecordType  *ebpf.Variable `ebpf:"socket_record_type"`
 	SocketsFailures   *ebpf.Variable `ebpf:"sockets_failures"`
 	UseListed         *ebpf.Variable `ebpf:"use_listed"`
-	WorkloadV1        *ebpf.Variable `ebpf:"workload_v1"`
 	WorkloadsFailures *ebpf.Variable `ebpf:"workloads_failures"`
 	WorkloadsOn       *ebpf.Variable `ebpf:"workloads_on"`
+	WorkloadsV1       *ebpf.Variable `ebpf:"workloads_v1"`
 }
 
 // tcpPrograms contains all programs after they have been loaded into the kernel.

@@ -118,6 +118,7 @@ const (
 	udpProgUdpEgress        = "udp_egress"
 	udpProgUdpIngress       = "udp_ingress"
 	udpProgUdpRelease       = "udp_release"
+	udpVarCgroupsV1         = "cgroups_v1"
 	udpVarEndpoints         = "endpoints"
 	udpVarEndpointsUnlisted = "endpoints_unlisted"
 	udpVarFlowsFailures     = "flows_failures"
@@ -198,6 +199,7 @@ type udpMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type udpVariableSpecs struct {
+	CgroupsV1         *ebpf.VariableSpec `ebpf:"cgroups_v1"`
 	Endpoints         *ebpf.VariableSpec `ebpf:"endpoints"`
 	EndpointsUnlisted *ebpf.VariableSpec `ebpf:"endpoints_unlisted"`
 	FlowsFailures     *ebpf.VariableSpec `ebpf:"flows_failures"`
@@ -255,6 +257,7 @@ func (m *udpMaps) Close() error {
 //
 // It can be passed to loadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type udpVariables struct {
+	CgroupsV1         *ebpf.Variable `ebpf:"cgroups_v1"`
 	Endpoints         *ebpf.Variable `ebpf:"endpoints"`
 	EndpointsUnlisted *ebpf.Variable `ebpf:"endpoints_unlisted"`
 	FlowsFailures     *ebpf.Variable `ebpf:"flows_failures"`

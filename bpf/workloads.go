@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -18,9 +19,6 @@ type WorkloadOptions struct {
 	// Max is how many are told apart, 0 for DefaultMaxWorkloads. What is counted
 	// beyond it is in one more, whose Key is OverflowWorkload.
 	Max uint32
-	// Controller is the controller ("memory", "pids", …) whose cgroup v1 hierarchy
-	// tells tasks apart, beside v2. Empty where no v1 hierarchy has containers.
-	Controller string
 }
 
 // WorkloadKey is where a task is, by ids of cgroups: in v2, and in the v1 hierarchy
@@ -45,26 +43,15 @@ type WorkloadStat struct {
 	SyscallErrors     uint64
 }
 
-// prepareWorkloads sizes the map and finds the controller.
-func (k *Kernel) prepareWorkloads(spec *ebpf.CollectionSpec) error {
-	o := k.opts.Workloads
-	if o == nil {
-		return nil
+// prepareWorkloads sizes the map.
+func (k *Kernel) prepareWorkloads(spec *ebpf.CollectionSpec) {
+	if o := k.opts.Workloads; o != nil {
+		spec.Maps["workloads"].MaxEntries = cmp.Or(o.Max, DefaultMaxWorkloads) + 1 // and the one for what is beyond
 	}
-	if o.Controller != "" {
-		n, err := k.controllerNumber(o.Controller)
-		if err != nil {
-			return err
-		}
-		k.workloadV1 = n + 1
-	}
-	size := o.Max
-	if size == 0 {
-		size = DefaultMaxWorkloads
-	}
-	spec.Maps["workloads"].MaxEntries = size + 1 // and the one for what is beyond
-	return nil
 }
+
+// workloadsV1 says that workloads are told apart by their cgroups of v1, too.
+func (k *Kernel) workloadsV1() bool { return k.opts.Workloads != nil && k.cgroupsV1 != 0 }
 
 // controllerNumber returns the number of a cgroup controller in this kernel.
 func (k *Kernel) controllerNumber(name string) (uint32, error) {
@@ -98,17 +85,16 @@ func (k *Kernel) makeOverflowWorkload() error {
 	return nil
 }
 
-// setWorkloads tells an object whether to count workloads, if it could.
-func (k *Kernel) setWorkloads(spec *ebpf.CollectionSpec) error {
-	on, v1 := spec.Variables["workloads_on"], spec.Variables["workload_v1"]
-	if on == nil || v1 == nil {
-		return nil
-	}
-	if err := on.Set(k.opts.Workloads != nil); err != nil {
-		return fmt.Errorf("set workloads_on: %w", err)
-	}
-	if err := v1.Set(k.workloadV1); err != nil {
-		return fmt.Errorf("set workload_v1: %w", err)
+// setCgroups tells an object what cgroups are for in it.
+func (k *Kernel) setCgroups(spec *ebpf.CollectionSpec) error {
+	for name, value := range map[string]any{
+		"cgroups_v1": k.cgroupsV1, "workloads_on": k.opts.Workloads != nil, "workloads_v1": k.workloadsV1(),
+	} {
+		if v := spec.Variables[name]; v != nil {
+			if err := v.Set(value); err != nil {
+				return fmt.Errorf("set %s: %w", name, err)
+			}
+		}
 	}
 	return nil
 }

@@ -253,7 +253,7 @@ func serveBytes(t *testing.T, listener, n, bytes int) (done chan error) {
 func TestWorkloadsCountExactly(t *testing.T) {
 	for _, h := range hierarchies(t) {
 		t.Run(h.name, func(t *testing.T) {
-			k := newKernel(t, Options{RingBytes: 1 << 16, Workloads: &WorkloadOptions{Controller: h.controller}})
+			k := newKernel(t, Options{RingBytes: 1 << 16, Controller: h.controller, Workloads: &WorkloadOptions{}})
 			newProcesses(t, k, ProcessesOptions{})
 			tcp := newTCP(t, k, TCPOptions{MaxSockets: 1024}) // and syscalls
 			busy, execs, idle := h.group(t), h.group(t), h.group(t)
@@ -329,11 +329,11 @@ func execNoop(t *testing.T) (path *byte, argv, env **byte) {
 func TestWorkloadOOMKills(t *testing.T) {
 	procs := smallCgroup(t)
 	dir := filepath.Dir(procs)
-	o, key := &WorkloadOptions{}, WorkloadKey{V2: inode(t, dir)}
+	o, key := Options{RingBytes: 1 << 16, Workloads: &WorkloadOptions{}}, WorkloadKey{V2: inode(t, dir)}
 	if filepath.Base(filepath.Dir(dir)) == "memory" { // v1
 		o.Controller, key = "memory", WorkloadKey{V2: ownV2(t), V1: key.V2}
 	}
-	k := newKernel(t, Options{RingBytes: 1 << 16, Workloads: o})
+	k := newKernel(t, o)
 	newProcesses(t, k, ProcessesOptions{})
 	for range 2 {
 		starve(t, "eat", procs)
@@ -352,7 +352,7 @@ func TestWorkloadOOMKills(t *testing.T) {
 // the sum over all workloads is what the node has done.
 func TestFullWorkloads(t *testing.T) {
 	h := hierarchies(t)[0]
-	k := newKernel(t, Options{RingBytes: 1 << 16, Workloads: &WorkloadOptions{Max: 1, Controller: h.controller}})
+	k := newKernel(t, Options{RingBytes: 1 << 16, Controller: h.controller, Workloads: &WorkloadOptions{Max: 1}})
 	p := newProcesses(t, k, ProcessesOptions{})
 	for range 3 {
 		e := errand{procs: openProcs(t, h.group(t))}
@@ -379,20 +379,20 @@ func TestFullWorkloads(t *testing.T) {
 // them, and no entry of another map is larger for them.
 func TestWorkloadsOff(t *testing.T) {
 	for _, test := range []struct {
-		name      string
-		workloads *WorkloadOptions
-		used      bool
-		socket    uint32 // bytes of a followed socket
+		name, controller string
+		workloads        *WorkloadOptions
+		used             bool
+		socket           uint32 // bytes of a followed socket
 	}{
-		{"off", nil, false, 48},
-		{"v2", &WorkloadOptions{}, true, 48},
-		{"v1", &WorkloadOptions{Controller: "pids"}, true, 56},
+		{"off", "pids", nil, false, 48},
+		{"v2", "", &WorkloadOptions{}, true, 48},
+		{"v1", "pids", &WorkloadOptions{}, true, 56},
 	} {
 		if testing.Short() && test.used {
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {
-			k := newKernel(t, Options{RingBytes: 1 << 16, Workloads: test.workloads})
+			k := newKernel(t, Options{RingBytes: 1 << 16, Controller: test.controller, Workloads: test.workloads})
 			newProcesses(t, k, ProcessesOptions{})
 			tcp := newTCP(t, k, TCPOptions{MaxSockets: 1024}) // and syscalls
 			if on := k.Workloads() != nil; on != test.used {

@@ -9,6 +9,7 @@
 #define SONDE_EVENT_BPF_H
 
 #include "kernel.h"
+#include "cgroup.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
@@ -49,6 +50,7 @@ enum text { TEXT_PATH, TEXT_ARGS, TEXT_CWD, TEXT_EXE, TEXTS };
 struct process_id {
 	__u64 start_ns; /* of the thread group leader, CLOCK_BOOTTIME */
 	__u64 cgroup_id;
+	__u64 cgroup_v1; /* in that hierarchy; 0: not known */
 	__u32 pid;
 	__u32 tid;
 	__u32 ppid;
@@ -334,15 +336,11 @@ static __always_inline void event_send(struct event_header *h, __u64 size)
 		__sync_fetch_and_add(&l->submitted, 1);
 }
 
-static __always_inline __u64 task_cgroup_id(struct task_struct *t)
-{
-	return BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
-}
-
 static __always_inline void fill_process(struct process_id *p, struct task_struct *t)
 {
 	p->start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
 	p->cgroup_id = task_cgroup_id(t);
+	p->cgroup_v1 = cgroups_v1 ? task_cgroup_v1(t) : 0;
 	p->pid = BPF_CORE_READ(t, tgid);
 	p->tid = BPF_CORE_READ(t, pid);
 	p->ppid = BPF_CORE_READ(t, real_parent, tgid);

@@ -9,6 +9,7 @@
 #define SONDE_WORKLOAD_BPF_H
 
 #include "kernel.h"
+#include "cgroup.bpf.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
@@ -16,11 +17,8 @@
 
 const volatile bool workloads_on = false;
 
-/*
- * The controller whose v1 hierarchy tells cgroups apart, by its number in this
- * kernel, plus one; 0 where only v2 does.
- */
-const volatile __u32 workload_v1 = 0;
+/* They are told apart by their cgroups of v1, too: cgroups_v1 is not 0. */
+const volatile bool workloads_v1 = false;
 
 /*
  * Where a task is. On machines with v1 a container may be told from others by
@@ -59,17 +57,6 @@ struct {
 /* Counts that found the map full, or their bucket busy: they are in the entry for that. */
 __u64 workloads_failures;
 
-static __always_inline __u64 cgroup_id_v1(struct task_struct *t)
-{
-	void *slot =
-		(void *)BPF_CORE_READ(t, cgroups) + bpf_core_field_offset(struct css_set, subsys);
-	struct cgroup_subsys_state *css = NULL;
-
-	slot += (workload_v1 - 1) * sizeof(css);
-	bpf_probe_read_kernel(&css, sizeof(css), slot);
-	return BPF_CORE_READ(css, cgroup, kn, id);
-}
-
 static __always_inline struct workload *workload_at(struct workload_key *key)
 {
 	struct workload *w = bpf_map_lookup_elem(&workloads, key), fresh = {};
@@ -103,8 +90,8 @@ static __always_inline void workload_count_current(enum workload_count what)
 	if (!workloads_on)
 		return;
 	key.v2 = bpf_get_current_cgroup_id();
-	if (workload_v1)
-		key.v1 = cgroup_id_v1((struct task_struct *)bpf_get_current_task());
+	if (workloads_v1)
+		key.v1 = task_cgroup_v1((struct task_struct *)bpf_get_current_task());
 	workload_count(&key, what, 1);
 }
 

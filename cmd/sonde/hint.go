@@ -149,7 +149,7 @@ var useful = []struct {
 	{procfs.CapSysPtrace, "CAP_SYS_PTRACE", false, false, "names of functions of other users' processes in profiles, files of those processes"},
 	{procfs.CapSysResource, "CAP_SYS_RESOURCE", true, true, "locked memory"},
 	{unix.CAP_SYSLOG, "CAP_SYSLOG", true, false, "names of kernel functions in profiles, scope of OOM kills is inferred"},
-	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false, false, "names of functions of other users' programs in profiles"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false, false, "containers of the first events of new ones, names of functions of other users' programs in profiles"},
 	{procfs.CapSysAdmin, "CAP_SYS_ADMIN", false, false, "run-time statistics of the sensor's programs"},
 }
 

@@ -20,7 +20,7 @@ var kept = []struct {
 	{unix.CAP_BPF, "CAP_BPF", "maps are read, iterators run, probes attached later"},
 	{unix.CAP_PERFMON, "CAP_PERFMON", "tracing programs are loaded later, profiles taken"},
 	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "arguments, maps and namespaces of other users' processes are read"},
-	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "programs of other users are read for symbols"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "cgroups are found by their ids, programs of other users are read for symbols"},
 	{unix.CAP_SYSLOG, "CAP_SYSLOG", "addresses of kernel symbols"},
 	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "run-time statistics of programs; given up with --no-collector.bpf"},
 }

@@ -156,8 +156,11 @@ func (p *probes) loadKernel() (string, error) {
 	var err error
 	limits := p.opts.config.Limits
 	o := bpf.Options{RingBytes: uint32(limits.RingBytes), BTF: p.opts.settings.btf, Editor: &p.editor, Changed: p.governor.MapsChanged}
-	if p.opts.config.Collectors["workloads"] && p.model.containers != nil {
-		o.Workloads = &bpf.WorkloadOptions{Controller: p.model.containers.View().V1Controller}
+	if p.model.containers != nil {
+		o.Controller = p.model.containers.View().V1Controller
+		if p.opts.config.Collectors["workloads"] {
+			o.Workloads = &bpf.WorkloadOptions{}
+		}
 	}
 	if p.kernel, err = bpf.Load(o); err != nil {
 		return "", err

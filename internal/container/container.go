@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
-	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
 
 // Containers knows the containers of this machine. Everything but Run may be
@@ -47,8 +46,7 @@ func New(o Options) (*Containers, error) {
 	}
 	c.directory = newDirectory(o.Max, c.lookups.push, o.Changed)
 	c.lookups.directory = c.directory
-	files := procfs.New(procfs.Options{Proc: o.Proc})
-	c.resolver = newResolver(files, view, o.Max*groupsPerContainer, o.Max*processesPerContainer,
+	c.resolver = newResolver(o.Proc, view, o.Max*groupsPerContainer, o.Max*processesPerContainer,
 		int(o.Keep/o.SweepEvery), c.found)
 	return c, nil
 }
@@ -74,31 +72,41 @@ func (c *Containers) checkSoon() {
 // have gone to another one since it was last asked about: at an exec, which is how
 // every container begins. With Searching the answer will be there soon; ask again.
 //
-// It makes no system call where cgroups are v2 only. On other machines it reads two
-// files of /proc (some 50 µs) the first time that it is asked about a process, and
-// at an exec.
+// It makes a system call for a cgroup that it has not seen before only. Where it may
+// not (CAP_DAC_READ_SEARCH) the cgroup is looked for in the background, and on machines
+// with v1 two files of /proc are read (some 50 µs), as for a process whose cgroups are
+// not known, when it is first asked about and at an exec.
 func (c *Containers) Resolve(p *event.Process, moved bool) (ID, Place) {
 	g := c.resolver.resolve(p, moved)
+	place := c.placeOf(&g)
+	if place != Inside {
+		return ID{}, place
+	}
+	return g.ref.ID, Inside
+}
+
+// placeOf says where a group is: what may be a container is one if its runtime says so.
+func (c *Containers) placeOf(g *group) Place {
 	if !g.ref.Guess {
-		return g.ref.ID, g.place
+		return g.place
 	}
 	switch c.directory.state(g.ref.ID) {
 	case Named:
-		return g.ref.ID, Inside
+		return Inside
 	case Pending:
-		return ID{}, Searching
+		return Searching
 	}
-	return ID{}, Host
+	return Host
 }
 
 // ContainerOf is Resolve for whoever wants no more than a text: the whole id, empty
 // for the host and while it is being searched.
 func (c *Containers) ContainerOf(p *event.Process, moved bool) string {
-	id, place := c.Resolve(p, moved)
-	if place != Inside {
+	g := c.resolver.resolve(p, moved)
+	if c.placeOf(&g) != Inside {
 		return ""
 	}
-	return id.String()
+	return g.text
 }
 
 // Fork says that a process has made another. It saves reading /proc for the child

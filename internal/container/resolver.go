@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
 )
@@ -24,9 +26,10 @@ const (
 // group is what is known of a cgroup, or of a process on v1.
 type group struct {
 	ref   Ref
-	place Place // Searching for a guess: the directory decides
-	gone  int   // sweeps since it was last in the tree
-	lost  bool  // it was gone before it was found, and is taken for the host's
+	text  string // of ref.ID
+	place Place  // Searching for a guess: the directory decides
+	gone  int    // sweeps since it was last in the tree
+	lost  bool   // it was gone before it was found, and is taken for the host's
 }
 
 func groupOf(path string) group {
@@ -35,9 +38,9 @@ func groupOf(path string) group {
 	case !ok:
 		return group{place: Host}
 	case ref.Guess:
-		return group{ref: ref}
+		return group{ref: ref, text: ref.ID.String()}
 	}
-	return group{ref: ref, place: Inside}
+	return group{ref: ref, text: ref.ID.String(), place: Inside}
 }
 
 // identity is a process for as long as the machine runs.
@@ -52,17 +55,18 @@ type miss event.Process
 // maxMisses bounds the cgroups that wait to be found.
 const maxMisses = 1024
 
-// resolver finds the container of a process. Resolve and Fork may be called from
-// any goroutine; everything else belongs to the goroutine of run.
+// resolver finds the container of a process. resolve, reside and fork may be called
+// from any goroutine; everything else belongs to the goroutine of run.
 type resolver struct {
 	files procfs.FS
 	view  View
-	found func(Ref, string) // a container, and the path of its cgroup
+	found func(Ref, string)                           // a container, and the path of its cgroup
+	byID  func(dir string, id uint64) (string, error) // pathByID
 
 	groups    *cache[uint64, group]   // by cgroup id, v2
 	groupsV1  *cache[uint64, group]   // by cgroup id in the tree view.V1
 	keep      int                     // sweeps that a group without its cgroup is remembered
-	processes *cache[identity, group] // on machines with v1
+	processes *cache[identity, group] // on machines with v1, of whom no id is known there
 	misses    chan miss
 	dropped   atomic.Uint64 // misses without room
 	lost      atomic.Uint64 // cgroups that were gone before they were found
@@ -74,9 +78,10 @@ type resolver struct {
 	cost   time.Duration // of the latest walk
 }
 
-func newResolver(files procfs.FS, view View, groups, processes, keep int, found func(Ref, string)) *resolver {
+func newResolver(proc string, view View, groups, processes, keep int, found func(Ref, string)) *resolver {
 	return &resolver{
-		files: files, view: view, found: found,
+		files: procfs.New(procfs.Options{Proc: proc}), view: view, found: found,
+		byID:      func(dir string, id uint64) (string, error) { return pathByID(proc, dir, id) },
 		groups:    newCache[uint64, group](groups),
 		groupsV1:  newCache[uint64, group](groups),
 		processes: newCache[identity, group](processes),
@@ -86,20 +91,13 @@ func newResolver(files procfs.FS, view View, groups, processes, keep int, found 
 	}
 }
 
-// resolve finds where a process is. On v2 it is one map lookup; a cgroup that is
-// not known is looked for in the background. Where the id may not be the
-// container's (v1, hybrid) /proc is read, once for each process and again when
-// moved says that the process may be elsewhere since, which is at an exec.
+// resolve finds where a process is, by the ids of its cgroups: a map lookup for each.
+// On machines with v1, for a process of which no id is known there, and where cgroups
+// cannot be found by their ids, /proc is read: once for each process and again when
+// moved says that it may be elsewhere since, which is at an exec.
 func (r *resolver) resolve(p *event.Process, moved bool) group {
-	g := group{place: Host}
-	if p.CgroupID != 0 && p.CgroupID != r.view.root {
-		known, ok := r.groups.get(p.CgroupID)
-		if !ok {
-			r.miss(p)
-		}
-		g = known
-	}
-	if g.place == Inside || !r.view.HasV1 {
+	g, known := r.reside(p)
+	if g.place == Inside || !r.view.HasV1 || known && p.CgroupV1 != 0 {
 		return g
 	}
 	id := identity{p.PID, p.StartNS}
@@ -116,6 +114,46 @@ func (r *resolver) resolve(p *event.Process, moved bool) group {
 	r.enterV1(seen, path)
 	r.tell(seen, path)
 	return seen
+}
+
+// reside finds the group of a pair of ids: the one that may be a container's, v2
+// before v1. It is not known if one of the two is not.
+func (r *resolver) reside(p *event.Process) (g group, known bool) {
+	g, known = group{place: Host}, true
+	if p.CgroupID != 0 && p.CgroupID != r.view.root && (r.view.V2 != "" || p.PID != 0) {
+		if g, known = r.look(r.view.V2, r.groups, p.CgroupID); !known {
+			r.miss(p)
+		}
+	}
+	if g.place == Inside || p.CgroupV1 == 0 {
+		return g, known
+	}
+	other, knownV1 := r.look(r.view.V1, r.groupsV1, p.CgroupV1)
+	switch {
+	case other.place == Inside:
+		return other, true
+	case !known || !knownV1: // what is not known of v1 the next sweep enters, if it is there
+		return group{}, false
+	case g.ref.Guess:
+		return g, true
+	}
+	return other, true
+}
+
+// look returns what a cgroup is. One that is not known yet is found by its id at once,
+// where that is possible.
+func (r *resolver) look(dir string, groups *cache[uint64, group], id uint64) (g group, known bool) {
+	if g, known = groups.get(id); known || dir == "" {
+		return g, known
+	}
+	path, err := r.byID(dir, id)
+	switch {
+	case err == nil:
+		g = r.enter(groups, id, path)
+	case errors.Is(err, unix.ESTALE):
+		g = r.lose(groups, id)
+	}
+	return g, err == nil || g.lost
 }
 
 // fork says that a child is where its parent was, which saves reading /proc for

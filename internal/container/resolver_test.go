@@ -30,7 +30,7 @@ func newTestResolver(t *testing.T) (*resolver, map[string]string) {
 		testenv.Skip(t, "cgroups are not visible: "+view.Hint)
 	}
 	reported := map[string]string{}
-	return newResolver(procfs.New(procfs.Options{}), view, 1024, 1024, 1, func(ref Ref, path string) { reported[ref.ID.Name] = path }), reported
+	return newResolver("/proc", view, 1024, 1024, 1, func(ref Ref, path string) { reported[ref.ID.Name] = path }), reported
 }
 
 // makeCgroup makes a cgroup below a tree, with a container's id for a name.
@@ -75,63 +75,121 @@ func child(t *testing.T, cgroup string) event.Process {
 	return event.Process{PID: uint32(cmd.Process.Pid), StartNS: stat.Start*procfs.TickNS + 77}
 }
 
+// ways are how a cgroup is found that is not known: by its id, or where that is not
+// allowed by a search.
+var ways = []struct {
+	name string
+	set  func(*resolver)
+}{
+	{"at once", func(*resolver) {}},
+	{"searched", func(r *resolver) { r.byID = func(string, uint64) (string, error) { return "", unix.EPERM } }},
+}
+
 // TestResolveV2: by the id of the cgroup alone, whether the process lives or not.
 func TestResolveV2(t *testing.T) {
-	r, reported := newTestResolver(t)
-	r.view.HasV1 = false // as on a machine of today
-	for _, test := range []struct {
+	for n, test := range []struct {
 		name string
 		pid  uint32
 	}{{"alive", 0}, {"gone", 1 << 22}} {
-		t.Run(test.name, func(t *testing.T) {
-			path, id := makeCgroup(t, r.view.V2, len(test.name))
-			p := event.Process{PID: test.pid, StartNS: 1}
-			if test.pid == 0 {
-				p = child(t, r.view.V2+path)
-			}
-			p.CgroupID, _ = inode(r.view.V2 + path)
-			if g := r.resolve(&p, false); g.place != Searching {
-				t.Fatalf("before anybody has looked: %+v", g)
-			}
-			r.resolve(&p, false)
-			if len(r.misses) != 1 {
-				t.Fatalf("%d misses from two questions about one cgroup", len(r.misses))
-			}
-			if err := r.find(t.Context(), <-r.misses); err != nil {
-				t.Fatal(err)
-			}
-			if g := r.resolve(&p, false); g.place != Inside || g.ref.ID != id || g.ref.Runtime != Docker {
-				t.Errorf("%+v", g)
-			}
-			if reported[id.Name] != path {
-				t.Errorf("reported at %q, want %q", reported[id.Name], path)
-			}
-			if n := testing.AllocsPerRun(100, func() { r.resolve(&p, false) }); n != 0 {
-				t.Errorf("%v allocations for a cgroup that is known", n)
-			}
-		})
+		for m, way := range ways {
+			t.Run(test.name+" "+way.name, func(t *testing.T) {
+				r, reported := newTestResolver(t)
+				r.view.HasV1 = false // as on a machine of today
+				way.set(r)
+				path, id := makeCgroup(t, r.view.V2, 2*n+m)
+				p := event.Process{PID: test.pid, StartNS: 1}
+				if test.pid == 0 {
+					p = child(t, r.view.V2+path)
+				}
+				p.CgroupID, _ = inode(r.view.V2 + path)
+				if way.name == "searched" {
+					if g := r.resolve(&p, false); g.place != Searching {
+						t.Fatalf("before anybody has looked: %+v", g)
+					}
+					r.resolve(&p, false)
+					if len(r.misses) != 1 {
+						t.Fatalf("%d misses from two questions about one cgroup", len(r.misses))
+					}
+					if err := r.find(t.Context(), <-r.misses); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if g := r.resolve(&p, false); g.place != Inside || g.ref.ID != id || g.ref.Runtime != Docker || len(r.misses) > 0 {
+					t.Errorf("%+v", g)
+				}
+				if reported[id.Name] != path {
+					t.Errorf("reported at %q, want %q", reported[id.Name], path)
+				}
+				if n := testing.AllocsPerRun(100, func() { r.resolve(&p, false) }); n != 0 {
+					t.Errorf("%v allocations for a cgroup that is known", n)
+				}
+			})
+		}
 	}
 }
 
 // TestResolveLost: a cgroup that is gone is looked for once.
 func TestResolveLost(t *testing.T) {
-	r, _ := newTestResolver(t)
-	r.view.HasV1 = false
-	if r.view.root == 0 {
-		testenv.Skip(t, "this machine has no cgroup v2")
-	}
-	p := event.Process{PID: 1 << 22, StartNS: 1, CgroupID: 1 << 60}
-	r.resolve(&p, false)
-	if err := r.find(t.Context(), <-r.misses); err != nil {
-		t.Fatal(err)
-	}
-	if g := r.resolve(&p, false); g.place != Host || r.lost.Load() != 1 || len(r.misses) != 0 {
-		t.Errorf("%+v, %d lost, %d misses", g, r.lost.Load(), len(r.misses))
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			r, _ := newTestResolver(t)
+			r.view.HasV1 = false
+			way.set(r)
+			if r.view.root == 0 {
+				testenv.Skip(t, "this machine has no cgroup v2")
+			}
+			p := event.Process{PID: 1 << 22, StartNS: 1, CgroupID: 1 << 60}
+			r.resolve(&p, false)
+			if way.name == "searched" {
+				if err := r.find(t.Context(), <-r.misses); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if g := r.resolve(&p, false); g.place != Host || r.lost.Load() != 1 || len(r.misses) != 0 {
+				t.Errorf("%+v, %d lost, %d misses", g, r.lost.Load(), len(r.misses))
+			}
+		})
 	}
 }
 
-// TestResolveV1: a container in a v1 tree only, found through /proc and remembered
-// for the process and its children.
+// TestResolveIDs: a process by the ids of its cgroups in both hierarchies. None of
+// what is asked about is there: /proc could tell nothing.
+func TestResolveIDs(t *testing.T) {
+	r, reported := newTestResolver(t)
+	inV1, id := makeCgroup(t, r.view.V1, 1)
+	inV2, idV2 := makeCgroup(t, r.view.V2, 2)
+	v1, _ := inode(r.view.V1 + inV1)
+	rootV1, _ := inode(r.view.V1)
+	v2, _ := inode(r.view.V2 + inV2)
+	for _, test := range []struct {
+		name   string
+		v2, v1 uint64
+		place  Place
+		id     ID
+	}{
+		{"v1", r.view.root, v1, Inside, id}, {"v2", v2, rootV1, Inside, idV2}, {"both", v2, v1, Inside, idV2},
+		{"neither", r.view.root, rootV1, Host, ID{}}, {"gone", r.view.root, 1 << 60, Host, ID{}},
+	} {
+		p := event.Process{PID: 1 << 22, StartNS: 1, CgroupID: test.v2, CgroupV1: test.v1}
+		if g := r.resolve(&p, true); g.place != test.place || g.ref.ID != test.id {
+			t.Errorf("%s: %+v", test.name, g)
+		}
+		if n := testing.AllocsPerRun(100, func() { r.resolve(&p, true) }); n != 0 {
+			t.Errorf("%s: %v allocations for cgroups that are known", test.name, n)
+		}
+	}
+	if reported[id.Name] != inV1 || r.processes.stats().Entries > 0 || r.lost.Load() != 1 {
+		t.Errorf("reported at %q, %d lost, %+v", reported[id.Name], r.lost.Load(), r.processes.stats())
+	}
+}
+
+func resides(r *resolver, v2, v1 uint64) group {
+	g, _ := r.reside(&event.Process{CgroupID: v2, CgroupV1: v1})
+	return g
+}
+
+// TestResolveV1: a container in a v1 tree only, found through /proc, where events have
+// no id of that, and remembered for the process and its children.
 func TestResolveV1(t *testing.T) {
 	r, reported := newTestResolver(t)
 	path, id := makeCgroup(t, r.view.V1, 1)
@@ -151,17 +209,18 @@ func TestResolveV1(t *testing.T) {
 
 	t.Run("by its cgroup", func(t *testing.T) {
 		v1, _ := inode(r.view.V1 + path)
-		if g := r.reside(r.view.root, v1); g.place != Inside || g.ref.ID != id {
+		ways[1].set(r)
+		if g := resides(r, r.view.root, v1); g.place != Inside || g.ref.ID != id {
 			t.Errorf("seen at an event: %+v", g)
 		}
-		if g := r.reside(r.view.root, v1+1<<40); g.place != Searching {
+		if g := resides(r, r.view.root, v1+1<<40); g.place != Searching {
 			t.Errorf("one that was never seen: %+v", g)
 		}
 		root, _ := inode(r.view.V1)
 		if _, err := r.sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if g := r.reside(r.view.root, root); g.place != Host {
+		if g := resides(r, r.view.root, root); g.place != Host {
 			t.Errorf("the root: %+v", g)
 		}
 		if r.view.V1Controller == "" {
@@ -210,7 +269,7 @@ func TestSweep(t *testing.T) {
 	if g, ok := r.groups.get(id); !ok || g.place != Inside {
 		t.Errorf("an event that comes late finds %+v", g)
 	}
-	if g := r.reside(id, 0); g.place != Inside || g.gone != 1 {
+	if g := resides(r, id, 0); g.place != Inside || g.gone != 1 {
 		t.Errorf("its counts are those of %+v", g)
 	}
 	if _, err := r.sweep(t.Context()); err != nil {
@@ -228,9 +287,9 @@ func TestSweep(t *testing.T) {
 
 // TestMissesAreBounded: a flood of new cgroups costs room for 1024, and counts.
 func TestMissesAreBounded(t *testing.T) {
-	r := newResolver(procfs.New(procfs.Options{}), View{}, 16, 16, 1, func(Ref, string) {})
+	r := newResolver("/proc", View{}, 16, 16, 1, func(Ref, string) {})
 	for id := range uint64(maxMisses + 10) {
-		r.resolve(&event.Process{CgroupID: id + 1}, false)
+		r.resolve(&event.Process{PID: 1, CgroupID: id + 1}, false)
 	}
 	if len(r.misses) != maxMisses || r.dropped.Load() != 10 || len(r.waiting) != maxMisses {
 		t.Errorf("%d waiting, %d dropped", len(r.misses), r.dropped.Load())
@@ -310,9 +369,9 @@ func TestRest(t *testing.T) {
 }
 
 func BenchmarkResolve(b *testing.B) {
-	r := newResolver(procfs.New(procfs.Options{}), View{}, 16, 16, 1, func(Ref, string) {})
+	r := newResolver("/proc", View{}, 16, 16, 1, func(Ref, string) {})
 	r.groups.put(7, group{place: Inside, ref: dockerRef(1)})
-	p := event.Process{CgroupID: 7}
+	p := event.Process{PID: 1, CgroupID: 7}
 	for b.Loop() {
 		if g := r.resolve(&p, false); g.place != Inside {
 			b.Fatal(g)
@@ -322,7 +381,7 @@ func BenchmarkResolve(b *testing.B) {
 
 // BenchmarkResolveProc is the price of a new process on a machine with v1.
 func BenchmarkResolveProc(b *testing.B) {
-	r := newResolver(procfs.New(procfs.Options{}), View{HasV1: true}, 16, 16, 1, func(Ref, string) {})
+	r := newResolver("/proc", View{HasV1: true}, 16, 16, 1, func(Ref, string) {})
 	p := event.Process{PID: uint32(os.Getpid())}
 	for b.Loop() {
 		r.resolve(&p, true)

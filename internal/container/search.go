@@ -20,7 +20,7 @@ func (r *resolver) find(ctx context.Context, m miss) error {
 	}
 	v2, _, err := r.files.ProcessCgroups(m.PID)
 	if err == nil && v2 != "" && r.same(v2, m) {
-		r.enter(m.CgroupID, v2)
+		r.enter(r.groups, m.CgroupID, v2)
 		return nil
 	}
 	if err := r.rest(ctx); err != nil {
@@ -28,10 +28,10 @@ func (r *resolver) find(ctx context.Context, m miss) error {
 	}
 	err = r.walk(ctx, nil)
 	if _, ok := r.groups.get(m.CgroupID); !ok && err == nil {
-		r.lost.Add(1)
 		if r.view.root != 0 {
-			// It will not come back: cgroup ids are not used twice.
-			r.groups.put(m.CgroupID, group{place: Host, lost: true})
+			r.lose(r.groups, m.CgroupID)
+		} else {
+			r.lost.Add(1)
 		}
 	}
 	return err
@@ -62,11 +62,21 @@ func (r *resolver) same(path string, m miss) bool {
 	return err == nil && (m.StartNS == 0 || stat.Start == m.StartNS/procfs.TickNS)
 }
 
-// enter adds a cgroup to the index.
-func (r *resolver) enter(id uint64, path string) {
+// enter adds a cgroup to an index.
+func (r *resolver) enter(groups *cache[uint64, group], id uint64, path string) group {
 	g := groupOf(path)
-	r.groups.put(id, g)
+	groups.put(id, g)
 	r.tell(g, path)
+	return g
+}
+
+// lose notes that a cgroup was gone before anybody knew whose it was. It will not come
+// back: ids are not used twice.
+func (r *resolver) lose(groups *cache[uint64, group], id uint64) group {
+	g := group{place: Host, lost: true}
+	r.lost.Add(1)
+	groups.put(id, g)
+	return g
 }
 
 // enterV1 adds a container's v1 cgroup to the index, while it is there: the next

@@ -142,7 +142,7 @@ func (s *stage) metadata(name, address string) string {
 exec unshare -n sh -ec 'ip link set lo up; ip address add %s/32 dev lo
 mkfifo %[3]s.fifo; SONDE_E2E_ACT=listen-anywhere %[4]s <%[3]s.fifo >%[3]s.ports & exec 9>%[3]s.fifo
 until read port <%[3]s.ports && test -n "$port"; do sleep 0.1; done
-%[3]s -c "exec 3<>/dev/tcp/%[2]s/$port; sleep 1"'`, s.cgroup, address, client, server))
+%[3]s -c "exec 3<>/dev/tcp/%[2]s/$port"'`, s.cgroup, address, client, server))
 	return client
 }
 
@@ -358,13 +358,13 @@ var detections = []struct {
 	{
 		"container-in-host-mounts", "process/exec",
 		func(s *stage) string {
-			p := s.copied("/bin/sleep", "sees-host", 0o755)
-			s.shell("echo 0 >" + s.cgroup + "/cgroup.procs; exec " + p + " 1") // on v1 /proc has to tell its container
+			p := s.copied("/bin/true", "sees-host", 0o755)
+			s.shell("echo 0 >" + s.cgroup + "/cgroup.procs; exec " + p)
 			return p
 		},
 		func(s *stage) string {
-			p := s.copied("/bin/sleep", "sees-its-own", 0o755)
-			s.shell("echo 0 >" + s.cgroup + "/cgroup.procs; exec unshare -m " + p + " 1")
+			p := s.copied("/bin/true", "sees-its-own", 0o755)
+			s.shell("echo 0 >" + s.cgroup + "/cgroup.procs; exec unshare -m " + p)
 			return p
 		},
 	},

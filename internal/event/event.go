@@ -75,6 +75,7 @@ type Process struct {
 	UID      uint32
 	StartNS  uint64 // start of the thread group leader, CLOCK_BOOTTIME
 	CgroupID uint64 // cgroup v2 inode, 0 where the kernel has none
+	CgroupV1 uint64 // that in the v1 hierarchy in which containers are, 0 where there is none, or it is not known
 	Comm     [CommLen]byte
 }
 

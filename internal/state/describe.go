@@ -5,6 +5,10 @@ import "github.com/sonde-ebpf/sonde/internal/event"
 // Describe gives an event its Subject, from the picture as it is: after Apply, but for
 // the end of a process, which Apply may forget. It does not allocate.
 func (s *Store) Describe(ev *event.Event) {
+	container := ""
+	if ev.Process.TID != 0 { // else somebody else was running, and the cgroups are not known
+		container = s.containers.ContainerOf(&ev.Process, false)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stranger := process{key: keyOf(&ev.Process), parent: processKey{pid: ev.Process.PPID}}
@@ -12,6 +16,9 @@ func (s *Store) Describe(ev *event.Event) {
 	if sl := s.processes.find(stranger.key); sl != nil {
 		r = &sl.rec
 		s.describe(r, &u.Process)
+	}
+	if container != "" {
+		u.Process.Container = container
 	}
 	parent := s.parent(r)
 	if parent == nil {

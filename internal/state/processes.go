@@ -123,9 +123,10 @@ func (s *Store) forgetProcess(id slotID) {
 	t.remove(id)
 }
 
-// applyFork enters the child as the copy of the one who forked.
+// applyFork enters the child as the copy of the one who forked, who may have gone to
+// another cgroup since its last exec.
 func (s *Store) applyFork(ev *event.Event) {
-	container := s.containers.ContainerOf(&ev.Child, false)
+	container, forker := s.containers.ContainerOf(&ev.Child, false), s.containers.ContainerOf(&ev.Process, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sl, fresh := s.enterProcess(&ev.Child)
@@ -134,6 +135,9 @@ func (s *Store) applyFork(ev *event.Event) {
 	}
 	s.retext(&sl.rec.group, container)
 	by := s.processes.find(keyOf(&ev.Process))
+	if by != nil && forker != "" {
+		s.retext(&by.rec.group, forker)
+	}
 	if !fresh || by == nil {
 		return
 	}
