@@ -24,6 +24,7 @@ type SessionAnswer struct {
 type SinkAnswer struct {
 	Sink      string            `json:"sink"`
 	Up        bool              `json:"up"`
+	Trouble   string            `json:"trouble,omitempty"`
 	Matched   uint64            `json:"matched"`
 	Delivered uint64            `json:"delivered"`
 	Filtered  uint64            `json:"filtered"`
@@ -53,7 +54,7 @@ func sessionAnswer(s stream.SessionStat) SessionAnswer {
 	}
 	for _, k := range s.Sinks {
 		sink := SinkAnswer{
-			Sink: k.Sink, Up: k.Up, Matched: k.Matched, Delivered: k.Delivered, Filtered: k.Filtered, Dropped: k.Lost(),
+			Sink: k.Sink, Up: k.Up, Trouble: k.Trouble, Matched: k.Matched, Delivered: k.Delivered, Filtered: k.Filtered, Dropped: k.Lost(),
 			Reasons: map[string]uint64{}, Queued: k.Queued, Capacity: k.Capacity,
 		}
 		for loss, n := range k.Dropped {

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/sonde-ebpf/sonde/internal/container"
+	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/sink"
+	"github.com/sonde-ebpf/sonde/internal/sink/https"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 )
 
 // sinkKinds are the kinds of sinks that a session may name.
-var sinkKinds = []string{"jsonl", "null", "remote"}
+var sinkKinds = []string{"https", "jsonl", "null", "remote"}
 
 // sinkMachine tells sinks what is known of this machine: it presents the model.
 type sinkMachine struct {
@@ -30,6 +32,8 @@ func newSinkMachine(m *model, s *settings) *sinkMachine {
 // open opens a sink by its kind.
 func (m *sinkMachine) open(c stream.SinkConfig) (stream.Sink, error) {
 	switch c.Name {
+	case "https":
+		return https.Open(c.Config, m, m.model.log.With(logging.TargetKey, "sessions"))
 	case "jsonl":
 		return sink.NewJSONLines(c.Config, sink.Place{Stdout: os.Stdout, Dir: m.dir}, m)
 	case "null":

@@ -120,6 +120,13 @@ func runTraceList(ctx context.Context, q *asking) error {
 				p.row(s.Name, fmt.Sprint(len(s.Points)), k.Sink, fmt.Sprint(k.Delivered), fmt.Sprint(k.Filtered), fmt.Sprint(k.Dropped), fmt.Sprint(k.Queued), reasons(k.Reasons))
 			}
 		}
+		for _, s := range all {
+			for _, k := range s.Sinks {
+				if k.Trouble != "" {
+					p.row(fmt.Sprintf("%s/%s: %s", s.Name, k.Sink, k.Trouble))
+				}
+			}
+		}
 	})
 }
 

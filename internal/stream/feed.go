@@ -35,6 +35,16 @@ type Teller interface {
 	Lost(n uint64)
 }
 
+// Patient is a Sink that may wait within Deliver for whoever is at its other end.
+type Patient interface {
+	// Waits comes before everything else: beat is to be called now and then while the sink
+	// waits, by the goroutine of Deliver, and once late is closed it is to wait no longer.
+	Waits(beat func(), late <-chan struct{})
+	// Trouble says why nothing is taken now, "" while there is no reason. It may be called
+	// by anyone.
+	Trouble() string
+}
+
 // Pulse hears whether a sink is alive. It beats when a call of the sink begins and
 // at every event that the call gives up, and pauses when the call has returned. End
 // comes last, when the sink is closed.
@@ -60,13 +70,14 @@ type feed struct {
 	rate          rate    // of run
 	teller        Teller  // the sink, if it is one
 	told          uint64  // lost events of which the teller knows; of run
+	patient       Patient // the sink, if it is one
 	pulse         Pulse
 	in            *queue                // of the one who publishes
 	out           atomic.Pointer[queue] // the oldest one that is not empty; run moves on
 	wake          chan struct{}
 	asleep        atomic.Bool
-	ending        atomic.Bool // no more events come: empty the queue and end
-	hurry         atomic.Bool // do not even deliver what is left
+	ending        atomic.Bool   // no more events come: empty the queue and end
+	late          chan struct{} // closed: do not even deliver what is left
 	done          chan struct{}
 	closeErr      error // of the sink; valid once done
 
@@ -89,10 +100,13 @@ const napTime = time.Millisecond
 func newFeed(session, name string, sink Sink, q *queue, b *books) *feed {
 	f := &feed{
 		session: session, name: name, sink: sink, pulse: noPulse{}, books: b,
-		in: q, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		in: q, wake: make(chan struct{}, 1), late: make(chan struct{}), done: make(chan struct{}),
 	}
 	f.out.Store(q)
 	f.teller, _ = sink.(Teller)
+	if f.patient, _ = sink.(Patient); f.patient != nil {
+		f.patient.Waits(func() { f.pulse.Beat() }, f.late)
+	}
 	if f.chooser, _ = sink.(Chooser); f.chooser != nil {
 		f.rate.limit = f.chooser.RateLimit()
 	}
@@ -174,19 +188,21 @@ func (f *feed) rest() {
 }
 
 func (f *feed) handOver(batch []event.Event) {
-	if f.hurry.Load() {
+	select {
+	case <-f.late:
 		for i := range batch {
 			f.lose(&batch[i], event.LossStopped)
 		}
-	} else {
-		f.pulse.Beat()
-		missing := f.missing()
-		if chosen := f.choose(batch); len(chosen) > 0 {
-			f.tell(missing)
-			f.deliver(chosen)
-		}
-		f.pulse.Pause()
+		return
+	default:
 	}
+	f.pulse.Beat()
+	missing := f.missing()
+	if chosen := f.choose(batch); len(chosen) > 0 {
+		f.tell(missing)
+		f.deliver(chosen)
+	}
+	f.pulse.Pause()
 }
 
 // choose returns those events of a batch that the sink is to get, in their order, and
@@ -264,7 +280,7 @@ func (f *feed) end(deadline <-chan struct{}) bool {
 		return true
 	case <-deadline:
 	}
-	f.hurry.Store(true)
+	close(f.late)
 	select {
 	case <-f.done:
 		return true
@@ -283,6 +299,10 @@ func (f *feed) stat() SinkStat {
 	s := SinkStat{
 		Session: f.session, Sink: f.name, Up: !f.failing.Load(),
 		Delivered: f.delivered.Load(), Filtered: f.filtered.Load(),
+	}
+	if f.patient != nil {
+		s.Trouble = f.patient.Trouble()
+		s.Up = s.Up && s.Trouble == ""
 	}
 	if ns := f.lastSuccess.Load(); ns != 0 {
 		s.LastSuccess = time.Unix(0, ns)
@@ -309,7 +329,8 @@ type SinkStat struct {
 	Dropped            [event.Losses]uint64
 	Queued, Capacity   int
 
-	Up          bool                 // it delivered something of the last batch, or had none yet
+	Up          bool                 // it delivered something of the last batch, or had none yet, and has no trouble
+	Trouble     string               // why nothing is taken now, where the sink knows
 	LastSuccess time.Time            // zero before the first
 	Errors      [event.Losses]uint64 // batches of which the sink gave up something, by why
 }
