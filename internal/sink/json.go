@@ -30,10 +30,13 @@ func (j *json) key(name string) {
 	if j.cut.on {
 		j.judge(name)
 	}
-	j.comma()
-	j.b = append(j.b, '"')
-	j.b = append(j.b, name...)
-	j.b = append(j.b, '"', ':')
+	b := j.b
+	if j.next {
+		b = append(b, ',')
+	}
+	b = append(b, '"')
+	b = append(b, name...)
+	j.b = append(b, '"', ':')
 	j.next = false
 }
 
@@ -125,48 +128,60 @@ func (j *json) address(name string, a netip.Addr) {
 
 func (j *json) base64(name string, raw []byte) {
 	j.key(name)
-	j.b = append(j.b, '"')
-	j.b = base64.StdEncoding.AppendEncode(j.b, raw)
-	j.b = append(j.b, '"')
+	b := append(j.b, '"')
+	b = base64.StdEncoding.AppendEncode(b, raw)
+	j.b = append(b, '"')
 	j.next = true
 }
 
 const hex = "0123456789abcdef"
 
+// plain are the bytes that stand for themselves between quotes.
+var plain = func() (all [256]bool) {
+	for c := byte(' '); c < utf8.RuneSelf; c++ {
+		all[c] = c != '"' && c != '\\'
+	}
+	return all
+}()
+
 // text appends what stands between quotes. Texts are valid UTF-8 by now; what is
 // not, of a source that did not look, is replaced.
 func (j *json) text(s string) {
-	from := 0
+	b, from := j.b, 0
 	for i := 0; i < len(s); {
 		c := s[i]
+		if plain[c] {
+			i++
+			continue
+		}
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(s[i:])
 			if r == utf8.RuneError && n == 1 {
-				j.b = append(append(j.b, s[from:i]...), '?')
+				b = append(append(b, s[from:i]...), '?')
 				from = i + 1
 			}
 			i += n
 			continue
 		}
-		if c >= ' ' && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		j.b = append(j.b, s[from:i]...)
-		switch c {
-		case '"', '\\':
-			j.b = append(j.b, '\\', c)
-		case '\n':
-			j.b = append(j.b, '\\', 'n')
-		case '\t':
-			j.b = append(j.b, '\\', 't')
-		case '\r':
-			j.b = append(j.b, '\\', 'r')
-		default:
-			j.b = append(j.b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		}
+		b = appendEscaped(append(b, s[from:i]...), c)
 		i++
 		from = i
 	}
-	j.b = append(j.b, s[from:]...)
+	j.b = append(b, s[from:]...)
+}
+
+// appendEscaped appends one that does not.
+func appendEscaped(b []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(b, '\\', c)
+	case '\n':
+		return append(b, '\\', 'n')
+	case '\t':
+		return append(b, '\\', 't')
+	case '\r':
+		return append(b, '\\', 'r')
+	default:
+		return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+	}
 }

@@ -22,6 +22,7 @@ type lines struct {
 	boot    time.Time // of the machine, as it was asked last
 	json    json
 	scratch []byte // an identity before it is encoded
+	actors  actors
 }
 
 func newLines(m Machine, c *Choice) lines { return lines{machine: m, choice: c, boot: m.Boot()} }
@@ -113,18 +114,35 @@ func (t *lines) wall(bootNS uint64) time.Time { return t.boot.Add(time.Duration(
 func (t *lines) payload(ev *event.Event, name string) {
 	t.json.pruned(name, t.choice.shapeOf(KindOf(ev.Point)))
 	p, known := actorOf(ev)
-	parent := &ev.Subject.Parent
-	t.json.object("process")
-	t.process(ev, &p, parent.ExecID, known)
+	parent, j := &ev.Subject.Parent, &t.json
+	told := t.told(&p, parent.ExecID, known)
+	j.object("process")
+	if !became(ev) && len(ev.Text(event.TextContainer)) == 0 {
+		t.remembered(&told)
+	} else {
+		t.actor(ev, &told)
+	}
+	j.uint("tid", uint64(ev.Process.TID))
 	if became(ev) {
 		t.became(ev)
 	}
-	t.json.close('}')
+	j.close('}')
 	if parent.PID != 0 {
-		t.json.object("parent")
-		t.process(nil, parent, ev.Subject.Grandparent, true)
-		t.json.close('}')
+		told = t.told(parent, ev.Subject.Grandparent, true)
+		j.object("parent")
+		t.remembered(&told)
+		j.uint("tid", uint64(parent.PID))
+		j.close('}')
 	}
+}
+
+// told gathers what decides how a process is told of.
+func (t *lines) told(p *event.Actor, parent event.ExecID, known bool) toldActor {
+	told := toldActor{Actor: *p, parent: parent, known: known, boot: t.boot}
+	if p.Container != "" {
+		told.container = t.machine.Container(p.Container)
+	}
+	return told
 }
 
 // actorOf is the process of an event, with what the event itself says of it, and whether
@@ -148,31 +166,26 @@ func became(ev *event.Event) bool { return ev.Point == event.ProcessExec }
 // view shows a text of an event as a string, for as long as the event lives.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
-// process writes the members of a process; ev is its own event, nil for a parent.
-func (t *lines) process(ev *event.Event, p *event.Actor, parent event.ExecID, known bool) {
-	j := &t.json
+// actor writes the members that a process has whatever it does; ev is its own event if
+// that tells more of it.
+func (t *lines) actor(ev *event.Event, told *toldActor) {
+	j, p := &t.json, &told.Actor
 	t.identity("exec_id", p.ExecID)
 	j.uint("pid", uint64(p.PID))
 	j.uint("uid", uint64(p.UID))
 	j.string("cwd", p.Cwd)
 	t.binary(p)
 	t.arguments(p.Args)
-	t.flags(ev, p, known)
+	t.flags(ev, p, told.known)
 	j.time("start_time", t.wall(p.ExecNS))
 	j.uint("auid", uint64(p.LoginUID))
 	if p.Container != "" {
-		c := t.machine.Container(p.Container)
-		t.pod(&c)
+		t.pod(&told.container)
 		j.string("docker", shortID(p.Container))
 	}
-	if parent.PID != 0 {
-		t.identity("parent_exec_id", parent)
+	if told.parent.PID != 0 {
+		t.identity("parent_exec_id", told.parent)
 	}
-	tid := p.PID
-	if ev != nil {
-		tid = ev.Process.TID
-	}
-	j.uint("tid", uint64(tid))
 }
 
 // identity is the name of a process that never repeats: node, time and pid.
@@ -217,7 +230,7 @@ func appendArguments(b []byte, args string) []byte {
 	for more {
 		var arg string
 		arg, rest, more = strings.Cut(rest, "\x00")
-		if arg == "" || strings.ContainsAny(arg, " \t") {
+		if arg == "" || strings.IndexByte(arg, ' ') >= 0 || strings.IndexByte(arg, '\t') >= 0 {
 			b = append(append(append(b, '"'), arg...), '"')
 		} else {
 			b = append(b, arg...)
