@@ -148,14 +148,28 @@ func (p *eventPath) reading(read func()) time.Duration {
 	return ranFor(p.tb, unix.CLOCK_PROCESS_CPUTIME_ID) - began
 }
 
-// discard measures what it takes to read the events and do nothing with them.
+// discard measures what it takes to read the events, one at a time and each into memory of
+// its own, as the library hands them out, and do nothing with them.
 func (p *eventPath) discard() time.Duration {
 	p.tb.Helper()
 	p.raw.SetDeadline(time.Now()) // it looks by itself, and finds them all
 	return p.reading(func() {
 		for range flooded {
-			if err := p.raw.ReadInto(&p.record); err != nil || len(p.record.RawSample) != 256 {
-				p.tb.Fatalf("read %d bytes: %v", len(p.record.RawSample), err)
+			if record, err := p.raw.Read(); err != nil || len(record.RawSample) != 256 {
+				p.tb.Fatalf("read %d bytes: %v", len(record.RawSample), err)
+			}
+		}
+	})
+}
+
+// skim is discard with one piece of memory for all: what any reader has to do.
+func (p *eventPath) skim() time.Duration {
+	p.tb.Helper()
+	p.raw.SetDeadline(time.Now())
+	return p.reading(func() {
+		for range flooded {
+			if err := p.raw.ReadInto(&p.record); err != nil {
+				p.tb.Fatal(err)
 			}
 		}
 	})
@@ -200,24 +214,21 @@ func (s *portion) Next(ev *event.Event) error {
 	return s.path.events.Next(ev)
 }
 
-// deliver measures what it takes until the session's sink has all events, and how many
-// objects were allocated meanwhile.
-func (p *eventPath) deliver() (took time.Duration, allocated uint64) {
+// deliver measures what it takes, of events that come in some way, until the session's
+// sink has as many.
+func (p *eventPath) deliver(coming func(read func()) time.Duration, events uint64) (took time.Duration) {
 	p.tb.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
 	begun := p.session.taken.Load()
-	took = p.reading(func() {
-		p.check(p.pipeline.Run(&portion{path: p, left: flooded, done: begun}))
-		for p.session.taken.Load() < begun+flooded {
+	took = coming(func() {
+		p.check(p.pipeline.Run(&portion{path: p, left: events, done: begun}))
+		for p.session.taken.Load() < begun+events {
 			time.Sleep(100 * time.Microsecond)
 		}
 	})
-	runtime.ReadMemStats(&after)
 	if n := p.session.lost.Load(); n > 0 {
 		p.tb.Fatalf("the sink gave up %d events", n)
 	}
-	return took, after.Mallocs - before.Mallocs
+	return took
 }
 
 // machine is one whose containers nobody knows.
@@ -251,12 +262,15 @@ func TestEventPathDoesNotAllocate(t *testing.T) {
 		to, err := s.make(p)
 		p.check(err)
 		p.to(to)
-		p.deliver() // what is allocated once
+		p.deliver(p.reading, flooded) // what is allocated once
 		// What else runs in this process allocates too: the quietest of some counts.
 		least := uint64(math.MaxUint64)
 		for range 5 {
-			_, n := p.deliver()
-			least = min(least, n)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			p.deliver(p.reading, flooded)
+			runtime.ReadMemStats(&after)
+			least = min(least, after.Mallocs-before.Mallocs)
 		}
 		if float64(least) > maxAllocations*flooded {
 			t.Errorf("%s: %d allocations for %d events", s.name, least, flooded)
@@ -264,8 +278,79 @@ func TestEventPathDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// trickled is how many events a measurement reads that come one after the other.
+const trickled = 5_000
+
+// trickling sends events one at a time, each by a call of its own and as quickly as can
+// be, and returns what read takes of the processors to follow: the sender's part apart.
+func (p *eventPath) trickling(read func()) time.Duration {
+	p.tb.Helper()
+	began := ranFor(p.tb, unix.CLOCK_PROCESS_CPUTIME_ID)
+	sent := make(chan time.Duration)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		began := ranFor(p.tb, unix.CLOCK_THREAD_CPUTIME_ID)
+		for range trickled {
+			if _, err := p.fill.Run(&ebpf.RunOptions{Context: []uint64{1}}); err != nil {
+				p.tb.Error(err)
+			}
+		}
+		sent <- ranFor(p.tb, unix.CLOCK_THREAD_CPUTIME_ID) - began
+	}()
+	read()
+	return -<-sent + ranFor(p.tb, unix.CLOCK_PROCESS_CPUTIME_ID) - began
+}
+
+// follow measures what a reader takes that is woken for each event and throws it away.
+func (p *eventPath) follow() time.Duration {
+	p.tb.Helper()
+	p.raw.SetDeadline(time.Time{})
+	return p.trickling(func() {
+		for range trickled {
+			if err := p.raw.ReadInto(&p.record); err != nil || len(p.record.RawSample) != 256 {
+				p.tb.Fatalf("read %d bytes: %v", len(p.record.RawSample), err)
+			}
+		}
+	})
+}
+
+// leastRates are which part of the rate of a reader that throws events away each sink must
+// reach: where events come one at a time, which is the bar, and out of a full ring, where
+// that reader has next to nothing to do.
+var leastRates = map[string]struct{ trickling, flooded float64 }{"null": {1.0 / 2, 1.0 / 5}, "jsonl": {1.0 / 5, 1.0 / 16}}
+
+// TestEventPathRate holds the path into each sink to its bars: medians over rounds, in each
+// of which both read as many. They have a ring each where they have to be woken: the path
+// asks the kernel to wake it more rarely when there is much.
+func TestEventPathRate(t *testing.T) {
+	thrower, p := newEventPath(t), newEventPath(t)
+	for _, s := range sinks {
+		to, err := s.make(p)
+		p.check(err)
+		p.to(to)
+		least := leastRates[s.name]
+		hold(t, s.name+", one at a time", least.trickling, trickled, thrower.follow, func() time.Duration { return p.deliver(p.trickling, trickled) })
+		hold(t, s.name+", full ring", least.flooded, flooded, p.discard, func() time.Duration { return p.deliver(p.reading, flooded) })
+	}
+}
+
+// hold compares the rates of two ways to read so many events.
+func hold(t *testing.T, name string, least, events float64, discard, deliver func() time.Duration) {
+	t.Helper()
+	var rates, thrown, took []float64
+	for i := range rounds {
+		thrown, took = append(thrown, float64(discard())/events), append(took, float64(deliver())/events)
+		rates = append(rates, thrown[i]/took[i])
+	}
+	t.Logf("%-20s %4.0f ns per event, thrown away in %4.0f ns: %.2f of its rate", name, median(took), median(thrown), median(rates))
+	if rate := median(rates); rate < least {
+		t.Errorf("%s: events are taken at %.2f of the rate at which they can be thrown away, less than %.2f", name, rate, least)
+	}
+}
+
 // BenchmarkEventPath measures the processor time of an event, from the ring into each sink,
-// and beside it that of a reader that throws its record away, interleaved.
+// and beside it that of readers that throw its record away, interleaved.
 func BenchmarkEventPath(b *testing.B) {
 	for _, s := range sinks {
 		b.Run(s.name, func(b *testing.B) {
@@ -273,13 +358,14 @@ func BenchmarkEventPath(b *testing.B) {
 			to, err := s.make(p)
 			p.check(err)
 			p.to(to)
-			var raw, ours time.Duration
+			var skim, raw, ours time.Duration
 			for b.Loop() {
+				skim += p.skim()
 				raw += p.discard()
-				took, _ := p.deliver()
-				ours += took
+				ours += p.deliver(p.reading, flooded)
 			}
 			per := func(d time.Duration) float64 { return float64(d) / float64(b.N) / flooded }
+			b.ReportMetric(per(skim), "skim-ns/event")
 			b.ReportMetric(per(raw), "discard-ns/event")
 			b.ReportMetric(per(ours), "cpu-ns/event")
 		})
