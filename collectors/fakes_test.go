@@ -189,7 +189,7 @@ func busySessions(delay metric.Buckets) fakeSessions {
 	s := fakeSessions{delay: delay}
 	s.lost[event.NetworkConnect][event.LossShed] = 4
 	sink := stream.SinkStat{
-		Session: "default", Sink: "jsonl", Matched: 20, Delivered: 12, Queued: 1, Capacity: stream.QueueEvents,
+		Session: "default", Sink: "jsonl", Matched: 20, Delivered: 12, Queued: 1, Capacity: stream.DefaultQueue.Events,
 		Up: true, LastSuccess: attached.Add(time.Minute),
 	}
 	sink.Dropped[event.LossShed], sink.Dropped[event.LossDisk], sink.Errors[event.LossDisk] = 4, 3, 1

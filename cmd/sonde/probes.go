@@ -170,7 +170,8 @@ func (p *probes) loadKernel() (string, error) {
 		return "", err
 	}
 	p.rules = rules.NewEngine(rules.Self{PID: p.kernel.Self().PID, HostMount: p.opts.machine.hostMounts()})
-	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules, p.governor)
+	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules, p.governor,
+		stream.QueueSize{Events: limits.QueueEvents, TextBytes: int(limits.QueueTextBytes)})
 	p.model.teller.publish = p.sessions.Publish
 	if err := p.kernel.SetPoints(picturePoints...); err != nil {
 		return "", errors.Join(err, p.Close())

@@ -37,11 +37,12 @@ var picturePoints = []event.Point{
 	event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen,
 }
 
-func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *rules.Engine, g *shed.Governor) *sessions {
+func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *rules.Engine, g *shed.Governor, queue stream.QueueSize) *sessions {
 	s := &sessions{log: log, machine: m, acts: bpf.NewActs(k), listed: map[string]string{}}
 	calls := bpf.NewCalls(k)
 	s.Manager = stream.NewManager(stream.ManagerOptions{
-		Open: m.open,
+		Queue: queue,
+		Open:  m.open,
 		Enable: func(w stream.Wanted) error {
 			points, ends := r.Set().Points() // wanted whether or not a session wants them
 			w.Points, w.Calls = append(w.Points, points...), w.Calls.Plus(ends)

@@ -5,9 +5,21 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sonde-ebpf/sonde/internal/stream"
 )
+
+// What the help says that an event takes in a queue is what it takes.
+func TestQueueFormula(t *testing.T) {
+	q := stream.DefaultQueue
+	want := fmt.Sprintf("queue-events x %d B", (q.Bytes()-uint64(q.TextBytes))/uint64(q.Events))
+	if !slices.ContainsFunc(limitFlags(), func(f *setting) bool { return strings.Contains(f.help, want) }) {
+		t.Errorf("no flag says %q", want)
+	}
+}
 
 // The line at the start names the sessions, and shows nothing that they are given.
 func TestStartLogNamesSessionsOnly(t *testing.T) {

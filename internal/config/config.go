@@ -51,6 +51,8 @@ type Limits struct {
 	UDPSockets      int           // UDP sockets with a port or a flow known at once
 	Endpoints       int           // listening TCP sockets and UDP endpoints known at once
 	Containers      int           // containers known at once
+	QueueEvents     int           // that wait for one sink of a session
+	QueueTextBytes  Bytes         // of their texts
 	TextBytes       Bytes         // of paths, arguments and container ids together
 	Series          int           // of one family whose labels come from what is observed
 	SeriesIdle      time.Duration // after which a series gives up its place to another
@@ -119,7 +121,7 @@ func New(collectors map[string]bool) *Config {
 		Collectors: map[string]bool{},
 		Limits: Limits{
 			RingBytes: 8 << 20, Processes: 65536, Threads: 65536, ThreadsOverflow: 8192, SyscallErrors: 2048,
-			Connections: 262144, Flows: 65536, UDPSockets: 32768, Endpoints: 16384, Containers: 4096, TextBytes: 32 << 20,
+			Connections: 262144, Flows: 65536, UDPSockets: 32768, Endpoints: 16384, Containers: 4096, QueueEvents: 4096, QueueTextBytes: 1 << 20, TextBytes: 32 << 20,
 			Series: 4096, SeriesIdle: time.Hour,
 		},
 		Runtime: Runtime{

@@ -42,7 +42,7 @@ rules: {files: [/etc/sonde/rules.d/*.yaml]}
 log: {level: "warn,bpf=debug"}
 limits:
   {ringBytes: 16MiB, processes: 32768, threads: 16384, threadsOverflow: 4096, syscallErrors: 1024, connections: 131072, flows: 8192,
-   udpSockets: 4096, endpoints: 2048, containers: 512, textBytes: 16MiB, series: 512, seriesIdle: 10m}
+   udpSockets: 4096, endpoints: 2048, containers: 512, queueEvents: 8192, queueTextBytes: 4MiB, textBytes: 16MiB, series: 512, seriesIdle: 10m}
 `
 
 func TestReadEverything(t *testing.T) {
@@ -55,7 +55,7 @@ func TestReadEverything(t *testing.T) {
 	want.Containers.Runtimes = map[string]string{"containerd": "/run/containerd/containerd.sock"}
 	want.Limits = Limits{
 		RingBytes: 16 << 20, Processes: 32768, Threads: 16384, ThreadsOverflow: 4096, SyscallErrors: 1024, Connections: 131072, Flows: 8192,
-		UDPSockets: 4096, Endpoints: 2048, Containers: 512, TextBytes: 16 << 20, Series: 512, SeriesIdle: 10 * time.Minute,
+		UDPSockets: 4096, Endpoints: 2048, Containers: 512, QueueEvents: 8192, QueueTextBytes: 4 << 20, TextBytes: 16 << 20, Series: 512, SeriesIdle: 10 * time.Minute,
 	}
 	want.Runtime = Runtime{
 		Networking: Networking{
@@ -142,7 +142,7 @@ func TestFaults(t *testing.T) {
 	// All at once, in the order of the text.
 	check("limits: {processes: 1, rings: 2}\nlog: {level: loud}",
 		`sonde.yaml:1: limits.processes is "1": write a whole number from 1024 to 4194304`,
-		`sonde.yaml:1: limits.rings is not a key here; known here: ringBytes, processes, threads, threadsOverflow, syscallErrors, connections, flows, udpSockets, endpoints, containers, textBytes, series, seriesIdle`,
+		`sonde.yaml:1: limits.rings is not a key here; known here: ringBytes, processes, threads, threadsOverflow, syscallErrors, connections, flows, udpSockets, endpoints, containers, queueEvents, queueTextBytes, textBytes, series, seriesIdle`,
 		`sonde.yaml:2: log.level is "loud": "loud" is not a level; use trace, debug, info, warn, error or off`)
 }
 

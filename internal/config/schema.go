@@ -32,6 +32,8 @@ func (c *Config) schema() []field {
 			scalar("udpSockets", number(&c.Limits.UDPSockets, 1024, 16<<20)),
 			scalar("endpoints", number(&c.Limits.Endpoints, 1024, 4<<20)),
 			scalar("containers", number(&c.Limits.Containers, 16, 1<<20)),
+			scalar("queueEvents", number(&c.Limits.QueueEvents, 256, 1<<20)),
+			scalar("queueTextBytes", size(&c.Limits.QueueTextBytes, 64<<10, 1<<30)),
 			scalar("textBytes", size(&c.Limits.TextBytes, 1<<20, 4<<30)),
 			scalar("series", number(&c.Limits.Series, 64, 1<<20)),
 			scalar("seriesIdle", duration(&c.Limits.SeriesIdle, time.Minute, 30*24*time.Hour)),

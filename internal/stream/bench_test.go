@@ -22,7 +22,7 @@ func BenchmarkPublish(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		f.Publish(&ev)
-		if i%(QueueEvents/2) == 0 {
+		if i%(queueEvents/2) == 0 {
 			waitFor(b, func() bool { return queue.len() == 0 })
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 // ManagerOptions say what a Manager works with.
 type ManagerOptions struct {
+	Queue QueueSize // of each sink of a session; the zero value is DefaultQueue
 	// Open opens a sink. It is called by whoever creates a session, and may take long.
 	Open func(SinkConfig) (Sink, error)
 	// Enable makes the kernel send the events that any session wants. It is called when
@@ -109,6 +110,10 @@ var (
 
 // NewManager returns a Manager without sessions.
 func NewManager(o ManagerOptions) *Manager {
+	if o.Queue == (QueueSize{}) {
+		o.Queue = DefaultQueue
+	}
+	o.Queue = o.Queue.rounded()
 	m := &Manager{o: o, books: newBooks(o.Now)}
 	m.table.Store(&table{})
 	m.shown.Store(&[]*running{})
@@ -191,7 +196,7 @@ func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse 
 		return nil, fmt.Errorf("create session %s: %w", s.Name, err)
 	}
 	r := &running{session: s, created: time.Now()}
-	if skipped, err = r.open(open, m.short, m.books); err != nil {
+	if skipped, err = r.open(open, m.newQueue, m.books); err != nil {
 		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
 	}
 	next := append(slices.Clone(m.sessions), r)
@@ -219,11 +224,19 @@ func (m *Manager) creatable(s *Session) error {
 		return err
 	}
 	if m.o.Admit != nil {
-		if err := m.o.Admit(uint64(len(s.Sinks)) * queueBytes); err != nil {
+		if err := m.o.Admit(uint64(len(s.Sinks)) * m.o.Queue.Bytes()); err != nil {
 			return fmt.Errorf("%w: %w", ErrNotAdmitted, err)
 		}
 	}
 	return nil
+}
+
+// newQueue makes one of the size that is right now.
+func (m *Manager) newQueue() *queue {
+	if m.short {
+		return newQueue(m.o.Queue.Short())
+	}
+	return newQueue(m.o.Queue)
 }
 
 // Shorten makes the queues of all sessions short, those to come included, or gives them
@@ -237,7 +250,7 @@ func (m *Manager) Shorten(short bool) {
 	m.short = short
 	for _, r := range m.sessions {
 		for _, f := range r.feeds {
-			q := newQueueFor(short)
+			q := m.newQueue()
 			m.publish.Lock()
 			f.exchange(q)
 			m.publish.Unlock()
@@ -245,12 +258,12 @@ func (m *Manager) Shorten(short bool) {
 	}
 }
 
-func (r *running) open(open func(SinkConfig) (Sink, error), short bool, b *books) (skipped, err error) {
+func (r *running) open(open func(SinkConfig) (Sink, error), queue func() *queue, b *books) (skipped, err error) {
 	for _, c := range r.session.Sinks {
 		sink, err := open(c)
 		switch {
 		case err == nil:
-			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, newQueueFor(short), b))
+			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, queue(), b))
 		case c.IgnoreSetupError:
 			skipped = errors.Join(skipped, fmt.Errorf("open sink %s: %w", c.Name, err))
 		default:

@@ -240,19 +240,19 @@ func TestStalledSinkSlowsNobody(t *testing.T) {
 	publish := func(n int, point event.Point) {
 		for range n {
 			f.Publish(p.next(point))
-			if p.seq%(QueueEvents/4) == 0 {
+			if p.seq%(queueEvents/4) == 0 {
 				waitFor(t, func() bool { return free.got.Load() == p.seq })
 			}
 		}
 	}
-	publish(2*QueueEvents, event.NetworkConnect)
-	publish(QueueEvents/4, event.ProcessExec)
+	publish(2*queueEvents, event.NetworkConnect)
+	publish(queueEvents/4, event.ProcessExec)
 	k := f.Sessions()[0].Sinks[0]
-	if k.Dropped[event.LossShed] != 2*QueueEvents-QueueEvents/4*3 || k.Dropped[event.LossFull] != 0 {
+	if k.Dropped[event.LossShed] != 2*queueEvents-queueEvents/4*3 || k.Dropped[event.LossFull] != 0 {
 		t.Errorf("shed %d, full %d", k.Dropped[event.LossShed], k.Dropped[event.LossFull])
 	}
-	publish(QueueEvents, event.ProcessExec)
-	if k = f.Sessions()[0].Sinks[0]; k.Queued != QueueEvents || k.Dropped[event.LossFull] == 0 {
+	publish(queueEvents, event.ProcessExec)
+	if k = f.Sessions()[0].Sinks[0]; k.Queued != queueEvents || k.Dropped[event.LossFull] == 0 {
 		t.Errorf("full queue: %+v", k)
 	}
 	close(stalled.gate)
@@ -261,7 +261,7 @@ func TestStalledSinkSlowsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	balance(t, s)
-	if got := stalled.got.Load(); got != QueueEvents || stalled.disorder.Load() > 0 {
+	if got := stalled.got.Load(); got != queueEvents || stalled.disorder.Load() > 0 {
 		t.Errorf("delivered %d after the stall, %d in disorder", got, stalled.disorder.Load())
 	}
 }
@@ -379,23 +379,23 @@ func TestShortQueues(t *testing.T) {
 		}
 	}
 	fill := func() { // the queue, and what it cannot take
-		for range QueueEvents + 1 {
+		for range queueEvents + 1 {
 			f.Publish(p.next(event.ProcessExec))
 		}
 	}
-	capacity(0, QueueEvents)
+	capacity(0, queueEvents)
 	fill()
 	f.Shorten(true)
-	capacity(0, ShortQueueEvents)
+	capacity(0, shortEvents)
 	fill()
 	f.create(t, "b", "late")
-	capacity(1, ShortQueueEvents)
+	capacity(1, shortEvents)
 	f.Shorten(false)
 	f.Shorten(false)
-	capacity(0, QueueEvents)
+	capacity(0, queueEvents)
 	fill()
-	const all = 2*QueueEvents + ShortQueueEvents
-	if k := f.Sessions()[0].Sinks[0]; k.Queued != all || k.Lost() != 3*(QueueEvents+1)-all {
+	const all = 2*queueEvents + shortEvents
+	if k := f.Sessions()[0].Sinks[0]; k.Queued != all || k.Lost() != 3*(queueEvents+1)-all {
 		t.Errorf("%+v", k)
 	}
 	close(held.gate)
@@ -420,7 +420,7 @@ func TestSessionsAreAdmitted(t *testing.T) {
 	var asked uint64
 	short := errors.New("memory is short")
 	f.o.Admit = func(bytes uint64) error {
-		if asked = bytes; bytes > 2*queueBytes {
+		if asked = bytes; bytes > 2*DefaultQueue.Bytes() {
 			return short
 		}
 		return nil
@@ -428,7 +428,7 @@ func TestSessionsAreAdmitted(t *testing.T) {
 	f.create(t, "two", "null", "null")
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	runtime.KeepAlive(newQueueFor(false))
+	runtime.KeepAlive(newQueue(DefaultQueue))
 	runtime.ReadMemStats(&after)
 	if asked, took := asked/2, after.TotalAlloc-before.TotalAlloc; asked > took*11/10 || asked < took*9/10 {
 		t.Errorf("asked for %d bytes for a queue, which takes %d", asked, took)

@@ -1,26 +1,34 @@
 package stream
 
 import (
+	"math/bits"
 	"sync/atomic"
 	"unsafe"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
-// Bounds of one queue. Its memory is taken when a session is created. When memory is
-// short it is a quarter of that. The texts of an event's Subject are shared with the
-// picture of the node and with every other event of those processes; a queue keeps them
-// while the event waits.
-const (
-	QueueEvents    = 4096
-	QueueTextBytes = 1 << 20
+// QueueSize bounds one queue: events, and bytes of their texts, both rounded up to a
+// power of two. Its memory is taken when a session is created. The texts of an event's
+// Subject are shared with the picture of the node and with every other event of those
+// processes; a queue keeps them while the event waits.
+type QueueSize struct{ Events, TextBytes int }
 
-	ShortQueueEvents    = QueueEvents / 4
-	ShortQueueTextBytes = QueueTextBytes / 4
-)
+// DefaultQueue is the size where none is given.
+var DefaultQueue = QueueSize{Events: 4096, TextBytes: 1 << 20}
 
-// queueBytes is what a queue takes.
-const queueBytes = QueueEvents*uint64(unsafe.Sizeof(event.Event{})+8) + QueueTextBytes
+// Short is the size while memory is short.
+func (s QueueSize) Short() QueueSize { return QueueSize{s.Events / 4, s.TextBytes / 4} }
+
+// Bytes is the memory that a queue takes.
+func (s QueueSize) Bytes() uint64 {
+	return uint64(s.Events)*uint64(unsafe.Sizeof(event.Event{})+8) + uint64(s.TextBytes)
+}
+
+func (s QueueSize) rounded() QueueSize {
+	up := func(n int) int { return 1 << bits.Len(uint(n-1)) }
+	return QueueSize{up(s.Events), up(s.TextBytes)}
+}
 
 // maxBatch bounds what a sink gets at once.
 const maxBatch = 256
@@ -46,16 +54,8 @@ type queue struct {
 	next atomic.Pointer[queue]
 }
 
-// newQueueFor returns one of the usual size, or of that for when memory is short.
-func newQueueFor(short bool) *queue {
-	if short {
-		return newQueue(ShortQueueEvents, ShortQueueTextBytes)
-	}
-	return newQueue(QueueEvents, QueueTextBytes)
-}
-
-func newQueue(events, textBytes int) *queue {
-	return &queue{slots: make([]event.Event, events), ends: make([]uint64, events), text: make([]byte, textBytes)}
+func newQueue(s QueueSize) *queue {
+	return &queue{slots: make([]event.Event, s.Events), ends: make([]uint64, s.Events), text: make([]byte, s.TextBytes)}
 }
 
 // put copies an event in. lost is why it could not.

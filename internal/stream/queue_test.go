@@ -10,7 +10,7 @@ import (
 // Texts of any length come out as they went in, also where the ring of bytes begins
 // anew, and no text is written over one that waits.
 func TestQueueKeepsTexts(t *testing.T) {
-	q := newQueue(8, 8192)
+	q := newQueue(QueueSize{Events: 8, TextBytes: 8192})
 	var (
 		editor       event.Editor
 		ev           event.Event
@@ -44,8 +44,31 @@ func TestQueueKeepsTexts(t *testing.T) {
 	}
 }
 
+// queueEvents and shortEvents are those of a queue of the usual size, and of a short one.
+const queueEvents, shortEvents = 4096, 1024
+
+func TestQueueSizes(t *testing.T) {
+	if n, short := DefaultQueue.Events, DefaultQueue.Short().Events; n != queueEvents || short != shortEvents {
+		t.Errorf("%d and %d events, want %d and %d", n, short, queueEvents, shortEvents)
+	}
+	if got, want := (QueueSize{Events: 257, TextBytes: 1 << 16}).rounded(), (QueueSize{Events: 512, TextBytes: 1 << 16}); got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for _, s := range []QueueSize{{Events: 256, TextBytes: 64 << 10}, DefaultQueue.Short()} { // the smallest there are
+		q, ev := newQueue(s), event.Event{Point: event.ProcessExec}
+		for n := range s.Events {
+			if _, ok := q.put(&ev, 0); !ok {
+				t.Fatalf("%v: %d events fit", s, n)
+			}
+		}
+		if loss, ok := q.put(&ev, 0); ok || loss != event.LossFull {
+			t.Errorf("%v: one more is let in", s)
+		}
+	}
+}
+
 func TestQueueEdges(t *testing.T) {
-	q := newQueue(QueueEvents, QueueTextBytes)
+	q := newQueue(DefaultQueue)
 	fill := func(p event.Point) (n int, loss event.Loss) {
 		for ev := (event.Event{Point: p}); ; n++ {
 			if loss, ok := q.put(&ev, 0); !ok {
@@ -53,10 +76,10 @@ func TestQueueEdges(t *testing.T) {
 			}
 		}
 	}
-	if n, loss := fill(event.NetworkConnect); n != QueueEvents/4*3 || loss != event.LossShed {
+	if n, loss := fill(event.NetworkConnect); n != queueEvents/4*3 || loss != event.LossShed {
 		t.Errorf("usual events: %d, then %s", n, loss.Reason())
 	}
-	if n, loss := fill(event.ProcessExit); n != QueueEvents/4 || loss != event.LossFull {
+	if n, loss := fill(event.ProcessExit); n != queueEvents/4 || loss != event.LossFull {
 		t.Errorf("vital events on top: %d, then %s", n, loss.Reason())
 	}
 }

@@ -162,7 +162,7 @@ func TestSlowClientLosesAlone(t *testing.T) {
 	s := serve(t)
 	s.events(t, &api.GetEventsRequest{}) // grpc-1, never read
 	quick := s.events(t, &api.GetEventsRequest{})
-	const n = 3 * stream.QueueEvents
+	n := 3 * stream.DefaultQueue.Events
 	for i := range n {
 		s.publish(event.ProcessExit, 10)
 		if i%64 == 63 { // as fast as the quick one reads
@@ -181,10 +181,10 @@ func TestSlowClientLosesAlone(t *testing.T) {
 			ledgers[session.Name] = session.Sinks[0]
 		}
 	}
-	if slow := ledgers["grpc-1"]; slow.Matched != n || slow.Dropped[event.LossFull] == 0 {
+	if slow := ledgers["grpc-1"]; slow.Matched != uint64(n) || slow.Dropped[event.LossFull] == 0 {
 		t.Errorf("the slow one: %+v", slow)
 	}
-	if quick := ledgers["grpc-2"]; quick.Matched != n || quick.Lost() != 0 {
+	if quick := ledgers["grpc-2"]; quick.Matched != uint64(n) || quick.Lost() != 0 {
 		t.Errorf("the quick one: %+v", quick)
 	}
 	began := time.Now()
