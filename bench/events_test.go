@@ -190,7 +190,7 @@ func (p *eventPath) to(s stream.Sink) {
 
 // inFlight is how many events may be under way between the ring and the sink: the queue
 // has room for twice as many, so that none is lost.
-const inFlight = stream.QueueEvents / 2
+var inFlight = stream.DefaultQueue.Events / 2
 
 // Next implements stream.Source: it hands out so many events and then ends, and keeps the
 // sink's queue from filling up.
