@@ -205,7 +205,7 @@ func (s *portion) Next(ev *event.Event) error {
 		return io.EOF
 	}
 	if s.done%256 == 0 {
-		for s.done-s.path.session.taken.Load() > inFlight {
+		for s.done-s.path.session.taken.Load() > uint64(inFlight) {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}

@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		app.UsageWriter(io.Discard)
 	})
 	verbs := map[string]verb{}
-	for _, add := range []func(*kingpin.Application) (string, verb){addLoad, addRun, addCompare, addTrend, addReport, addBurden} {
+	for _, add := range []func(*kingpin.Application) (string, verb){addLoad, addRun, addCompare, addTrend, addReport, addBurden, addFleet} {
 		name, v := add(app)
 		verbs[name] = v
 	}
