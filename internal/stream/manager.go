@@ -45,8 +45,8 @@ type Manager struct {
 
 	change   sync.Mutex // one change at a time
 	sessions []*running // guarded by change
-	short    bool       // memory is short; guarded by change
 	shown    atomic.Pointer[[]*running]
+	short    atomic.Bool // memory is short
 
 	publish sync.Mutex // held for one event, and to exchange the table
 	table   atomic.Pointer[table]
@@ -196,7 +196,7 @@ func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse 
 		return nil, fmt.Errorf("create session %s: %w", s.Name, err)
 	}
 	r := &running{session: s, created: time.Now()}
-	if skipped, err = r.open(open, m.newQueue, m.books); err != nil {
+	if skipped, err = r.open(open, m.queueSize, m.books); err != nil {
 		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), r.closeSinks())
 	}
 	next := append(slices.Clone(m.sessions), r)
@@ -210,6 +210,7 @@ func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse 
 		go f.run()
 	}
 	m.exchange(next)
+	m.fit(r) // it may have become short while sinks were opened
 	return skipped, nil
 }
 
@@ -231,26 +232,29 @@ func (m *Manager) creatable(s *Session) error {
 	return nil
 }
 
-// newQueue makes one of the size that is right now.
-func (m *Manager) newQueue() *queue {
-	if m.short {
-		return newQueue(m.o.Queue.Short())
+// queueSize is the size that is right now.
+func (m *Manager) queueSize() QueueSize {
+	if m.short.Load() {
+		return m.o.Queue.Short()
 	}
-	return newQueue(m.o.Queue)
+	return m.o.Queue
 }
 
 // Shorten makes the queues of all sessions short, those to come included, or gives them
-// their size back. What waits in them is handed over; its memory is free then.
+// their size back. What waits in them is handed over; its memory is free then. It does
+// not wait for a session that is being created.
 func (m *Manager) Shorten(short bool) {
-	m.change.Lock()
-	defer m.change.Unlock()
-	if m.short == short {
-		return
+	m.short.Store(short)
+	for _, r := range *m.shown.Load() {
+		m.fit(r)
 	}
-	m.short = short
-	for _, r := range m.sessions {
-		for _, f := range r.feeds {
-			q := m.newQueue()
+}
+
+// fit gives the queues of a session the size that is right now.
+func (m *Manager) fit(r *running) {
+	for _, f := range r.feeds {
+		for size := m.queueSize(); !m.fits(f, size); size = m.queueSize() {
+			q := newQueue(size)
 			m.publish.Lock()
 			f.exchange(q)
 			m.publish.Unlock()
@@ -258,12 +262,18 @@ func (m *Manager) Shorten(short bool) {
 	}
 }
 
-func (r *running) open(open func(SinkConfig) (Sink, error), queue func() *queue, b *books) (skipped, err error) {
+func (m *Manager) fits(f *feed, size QueueSize) bool {
+	m.publish.Lock()
+	defer m.publish.Unlock()
+	return len(f.in.slots) == size.Events && len(f.in.text) == size.TextBytes
+}
+
+func (r *running) open(open func(SinkConfig) (Sink, error), size func() QueueSize, b *books) (skipped, err error) {
 	for _, c := range r.session.Sinks {
 		sink, err := open(c)
 		switch {
 		case err == nil:
-			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, queue(), b))
+			r.feeds = append(r.feeds, newFeed(r.session.Name, uniqueName(c.Name, r.feeds), sink, newQueue(size()), b))
 		case c.IgnoreSetupError:
 			skipped = errors.Join(skipped, fmt.Errorf("open sink %s: %w", c.Name, err))
 		default:
