@@ -82,11 +82,18 @@ type floodLedgerRow struct {
 	Dropped   uint64
 }
 
+type floodRingPage struct {
+	_       structs.HostLayout
+	Peak    uint64
+	WokenNs uint64
+}
+
 type floodSettingsPage struct {
 	_           structs.HostLayout
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+	SilenceNs   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -96,7 +103,7 @@ const (
 	floodMapEvents    = "events"
 	floodMapFloods    = "floods"
 	floodMapLedger    = "ledger"
-	floodMapRingPeak  = "ring_peak"
+	floodMapRing      = "ring"
 	floodMapSettings  = "settings"
 	floodProgFlood    = "flood"
 	floodVarCgroupsV1 = "cgroups_v1"
@@ -154,7 +161,7 @@ type floodMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Floods   *ebpf.MapSpec `ebpf:"floods"`
 	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
-	RingPeak *ebpf.MapSpec `ebpf:"ring_peak"`
+	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Settings *ebpf.MapSpec `ebpf:"settings"`
 }
 
@@ -188,7 +195,7 @@ type floodMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Floods   *ebpf.Map `ebpf:"floods"`
 	Ledger   *ebpf.Map `ebpf:"ledger"`
-	RingPeak *ebpf.Map `ebpf:"ring_peak"`
+	Ring     *ebpf.Map `ebpf:"ring"`
 	Settings *ebpf.Map `ebpf:"settings"`
 }
 
@@ -197,7 +204,7 @@ func (m *floodMaps) Close() error {
 		m.Events,
 		m.Floods,
 		m.Ledger,
-		m.RingPeak,
+		m.Ring,
 		m.Settings,
 	)
 }

@@ -60,11 +60,18 @@ type actsLedgerRow struct {
 	Dropped   uint64
 }
 
+type actsRingPage struct {
+	_       structs.HostLayout
+	Peak    uint64
+	WokenNs uint64
+}
+
 type actsSettingsPage struct {
 	_           structs.HostLayout
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+	SilenceNs   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -74,7 +81,7 @@ const (
 	actsMapEvents              = "events"
 	actsMapFileDrafts          = "file_drafts"
 	actsMapLedger              = "ledger"
-	actsMapRingPeak            = "ring_peak"
+	actsMapRing                = "ring"
 	actsMapSettings            = "settings"
 	actsProgBpfExitBtf         = "bpf_exit_btf"
 	actsProgBpfExitRaw         = "bpf_exit_raw"
@@ -168,7 +175,7 @@ type actsMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	FileDrafts *ebpf.MapSpec `ebpf:"file_drafts"`
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
-	RingPeak   *ebpf.MapSpec `ebpf:"ring_peak"`
+	Ring       *ebpf.MapSpec `ebpf:"ring"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
 }
 
@@ -204,7 +211,7 @@ type actsMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	FileDrafts *ebpf.Map `ebpf:"file_drafts"`
 	Ledger     *ebpf.Map `ebpf:"ledger"`
-	RingPeak   *ebpf.Map `ebpf:"ring_peak"`
+	Ring       *ebpf.Map `ebpf:"ring"`
 	Settings   *ebpf.Map `ebpf:"settings"`
 }
 
@@ -213,7 +220,7 @@ func (m *actsMaps) Close() error {
 		m.Events,
 		m.FileDrafts,
 		m.Ledger,
-		m.RingPeak,
+		m.Ring,
 		m.Settings,
 	)
 }

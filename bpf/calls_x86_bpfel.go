@@ -71,11 +71,18 @@ type callsPlan struct {
 	}
 }
 
+type callsRingPage struct {
+	_       structs.HostLayout
+	Peak    uint64
+	WokenNs uint64
+}
+
 type callsSettingsPage struct {
 	_           structs.HostLayout
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+	SilenceNs   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -86,7 +93,7 @@ const (
 	callsMapEvents          = "events"
 	callsMapLedger          = "ledger"
 	callsMapPlans           = "plans"
-	callsMapRingPeak        = "ring_peak"
+	callsMapRing            = "ring"
 	callsMapSettings        = "settings"
 	callsProgSysEnterBtf    = "sys_enter_btf"
 	callsProgSysEnterRaw    = "sys_enter_raw"
@@ -155,7 +162,7 @@ type callsMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
 	Plans      *ebpf.MapSpec `ebpf:"plans"`
-	RingPeak   *ebpf.MapSpec `ebpf:"ring_peak"`
+	Ring       *ebpf.MapSpec `ebpf:"ring"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
 }
 
@@ -194,7 +201,7 @@ type callsMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	Ledger     *ebpf.Map `ebpf:"ledger"`
 	Plans      *ebpf.Map `ebpf:"plans"`
-	RingPeak   *ebpf.Map `ebpf:"ring_peak"`
+	Ring       *ebpf.Map `ebpf:"ring"`
 	Settings   *ebpf.Map `ebpf:"settings"`
 }
 
@@ -204,7 +211,7 @@ func (m *callsMaps) Close() error {
 		m.Events,
 		m.Ledger,
 		m.Plans,
-		m.RingPeak,
+		m.Ring,
 		m.Settings,
 	)
 }

@@ -19,7 +19,7 @@ type Events struct {
 	kernel  *Kernel
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
-	wake    wakeups
+	again   time.Time // when to look unasked
 	watch   Watch
 	inDrain int
 
@@ -46,8 +46,12 @@ func NewEvents(k *Kernel, watch Watch) (*Events, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open event ring: %w", err)
 	}
+	if err := k.setWakeups(reader.BufferSize()); err != nil {
+		reader.Close()
+		return nil, err
+	}
 	e := &Events{kernel: k, reader: reader, watch: watch}
-	e.wake = newWakeups(reader.BufferSize(), func(bytes uint64) error { return k.set(settingWakeupBytes, bytes) })
+	e.lookIn(readAgain)
 	return e, nil
 }
 
@@ -59,7 +63,9 @@ func (e *Events) Next(ev *event.Event) error {
 		err := e.reader.ReadInto(&e.record)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			e.endDrain()
+			if !time.Now().Before(e.again) { // else something was found at it
+				e.lookIn(readIdle)
+			}
 			continue
 		case errors.Is(err, ringbuf.ErrFlushed):
 			if e.reader.AvailableBytes() > 0 {
@@ -95,14 +101,19 @@ func (e *Events) decode(n uint64, ev *event.Event) bool {
 	return ok
 }
 
-// endDrain closes the books of one wake-up and sets when to look again unasked.
+// endDrain closes the books of one look at the ring that brought something.
 func (e *Events) endDrain() {
-	if e.inDrain > 0 && e.watch != nil {
+	if e.watch != nil {
 		e.watch.Drained(e.inDrain)
 	}
-	now := time.Now()
-	e.reader.SetDeadline(now.Add(e.wake.drained(now, e.inDrain)))
 	e.inDrain = 0
+	e.lookIn(readAgain)
+}
+
+// lookIn sets when to look at the ring unasked.
+func (e *Events) lookIn(d time.Duration) {
+	e.again = time.Now().Add(d)
+	e.reader.SetDeadline(e.again)
 }
 
 // Flush makes Next return what the ring holds and then io.EOF. Detach first.
@@ -119,7 +130,7 @@ func (e *Events) Stats() EventStats {
 // Fill describes the event ring without touching the measurement of its peak.
 func (e *Events) Fill() RingStat {
 	used := uint64(e.reader.AvailableBytes())
-	peak, err := readUint64(e.kernel.peak, 0)
+	peak, err := readUint64(e.kernel.ring, 0)
 	if err != nil { // a mapped page cannot fail to be read before Close
 		peak = 0
 	}
@@ -129,7 +140,7 @@ func (e *Events) Fill() RingStat {
 // Rings describes the event ring and restarts the measurement of its peak.
 func (e *Events) Rings() ([]RingStat, error) {
 	r := e.Fill()
-	if err := writeUint64(e.kernel.peak, 0, r.UsedBytes); err != nil {
+	if err := writeUint64(e.kernel.ring, 0, r.UsedBytes); err != nil {
 		return nil, fmt.Errorf("restart ring peak: %w", err)
 	}
 	return []RingStat{r}, nil

@@ -136,31 +136,50 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func TestWakeupsAdapt(t *testing.T) {
-	var threshold uint64
-	w := newWakeups(8<<20, func(bytes uint64) error { threshold = bytes; return nil })
-	now := time.Unix(1000, 0)
-	w.drained(now, 1)
-	for range 300 { // a thousand single-record wake-ups per second and more
-		now = now.Add(time.Millisecond / 2)
-		w.drained(now, 1)
-	}
-	if threshold != maxWakeupBytes {
-		t.Fatalf("busy: threshold %d, want %d", threshold, maxWakeupBytes)
-	}
-	if wait := w.drained(now, 500); wait != pollBusy {
-		t.Errorf("busy: waits %v, want %v", wait, pollBusy)
-	}
-	for range 60 {
-		now = now.Add(pollBusy)
-		w.drained(now, 0)
-	}
-	if threshold != 0 {
-		t.Errorf("calm again: threshold %d, want 0", threshold)
-	}
-	if wait := w.drained(now, 0); wait != pollCalm {
-		t.Errorf("calm again: waits %v, want %v", wait, pollCalm)
-	}
+// drains counts the looks at the ring that brought something.
+type drains struct{ looks, records int }
+
+func (d *drains) Drained(records int)              { d.looks, d.records = d.looks+1, d.records+records }
+func (*drains) Decoded(event.Point, time.Duration) {}
+
+// What comes shortly after a wake-up wakes nobody, and is found all the same without
+// anything coming after it.
+func TestEventsShareAWakeup(t *testing.T) {
+	eachKind(t, func(t *testing.T, k *Kernel) {
+		must(t, "set points", k.SetPoints(event.Canary))
+		seen := new(drains)
+		e, err := NewEvents(k, seen)
+		must(t, "open events", err)
+		defer e.Close()
+		const bursts, size, pause = 10, 50, 10 * readAgain
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- k.RunCanary(ctx, time.Nanosecond, func(seq uint64) {
+				if seq%size == 0 {
+					time.Sleep(pause)
+				}
+				if seq > bursts*size {
+					cancel()
+				}
+			})
+		}()
+		var ev event.Event
+		quickest := readIdle
+		for range bursts*size - 1 {
+			must(t, "next", e.Next(&ev))
+			if ev.Seq%size == size-1 { // the next one comes after a pause
+				quickest = min(quickest, time.Duration(new(BootClock).Now()-ev.TimeNS))
+			}
+		}
+		must(t, "canary", <-done)
+		if seen.looks > seen.records/2 {
+			t.Errorf("%d looks for %d events", seen.looks, seen.records)
+		}
+		if quickest >= pause {
+			t.Errorf("the last event of a burst is read %v late at best: with the next burst", quickest)
+		}
+	})
 }
 
 // Of points that are not allowed nothing is even attempted, whichever are chosen

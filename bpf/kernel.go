@@ -67,7 +67,7 @@ type Kernel struct {
 	mu       sync.RWMutex // guards objects once a profile may come and go
 	objects  []*object
 	settings *ebpf.Memory
-	peak     *ebpf.Memory
+	ring     *ebpf.Memory
 	points   atomic.Uint64
 	choosing sync.Mutex // held while the points of the kernel are changed
 	refused  uint64     // points that are kept off
@@ -143,8 +143,8 @@ func (k *Kernel) init() error {
 	if k.settings, err = k.shared["settings"].Memory(); err != nil {
 		return fmt.Errorf("map settings: %w", err)
 	}
-	if k.peak, err = k.shared["ring_peak"].Memory(); err != nil {
-		return fmt.Errorf("map ring_peak: %w", err)
+	if k.ring, err = k.shared["ring"].Memory(); err != nil {
+		return fmt.Errorf("map ring: %w", err)
 	}
 	if k.self, err = k.whoami(); err != nil {
 		return err
@@ -235,6 +235,7 @@ const (
 	settingPoints = 8 * iota
 	settingWakeupBytes
 	settingCanary
+	settingSilence
 )
 
 func (k *Kernel) set(word int64, value uint64) error {

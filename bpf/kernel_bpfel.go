@@ -182,6 +182,12 @@ type kernelProgramEvent struct {
 	Name   [16]int8
 }
 
+type kernelRingPage struct {
+	_       structs.HostLayout
+	Peak    uint64
+	WokenNs uint64
+}
+
 type kernelSetnsEvent struct {
 	_      structs.HostLayout
 	H      kernelEventHeader
@@ -195,6 +201,7 @@ type kernelSettingsPage struct {
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+	SilenceNs   uint64
 }
 
 type kernelSignalEvent struct {
@@ -223,7 +230,7 @@ type kernelWorkloadKey struct {
 const (
 	kernelMapEvents            = "events"
 	kernelMapLedger            = "ledger"
-	kernelMapRingPeak          = "ring_peak"
+	kernelMapRing              = "ring"
 	kernelMapSettings          = "settings"
 	kernelMapWorkloads         = "workloads"
 	kernelProgTaskRenameBtf    = "task_rename_btf"
@@ -302,7 +309,7 @@ type kernelProgramSpecs struct {
 type kernelMapSpecs struct {
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Ledger    *ebpf.MapSpec `ebpf:"ledger"`
-	RingPeak  *ebpf.MapSpec `ebpf:"ring_peak"`
+	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Settings  *ebpf.MapSpec `ebpf:"settings"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -353,7 +360,7 @@ func (o *kernelObjects) Close() error {
 type kernelMaps struct {
 	Events    *ebpf.Map `ebpf:"events"`
 	Ledger    *ebpf.Map `ebpf:"ledger"`
-	RingPeak  *ebpf.Map `ebpf:"ring_peak"`
+	Ring      *ebpf.Map `ebpf:"ring"`
 	Settings  *ebpf.Map `ebpf:"settings"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -362,7 +369,7 @@ func (m *kernelMaps) Close() error {
 	return _KernelClose(
 		m.Events,
 		m.Ledger,
-		m.RingPeak,
+		m.Ring,
 		m.Settings,
 		m.Workloads,
 	)

@@ -104,11 +104,18 @@ type processLedgerRow struct {
 	Dropped   uint64
 }
 
+type processRingPage struct {
+	_       structs.HostLayout
+	Peak    uint64
+	WokenNs uint64
+}
+
 type processSettingsPage struct {
 	_           structs.HostLayout
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+	SilenceNs   uint64
 }
 
 type processWorkload struct {
@@ -131,7 +138,7 @@ const (
 	processMapEvents               = "events"
 	processMapExecDrafts           = "exec_drafts"
 	processMapLedger               = "ledger"
-	processMapRingPeak             = "ring_peak"
+	processMapRing                 = "ring"
 	processMapSettings             = "settings"
 	processMapWorkloads            = "workloads"
 	processProgSchedProcessExecBtf = "sched_process_exec_btf"
@@ -213,7 +220,7 @@ type processMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	ExecDrafts *ebpf.MapSpec `ebpf:"exec_drafts"`
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
-	RingPeak   *ebpf.MapSpec `ebpf:"ring_peak"`
+	Ring       *ebpf.MapSpec `ebpf:"ring"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
 	Workloads  *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -257,7 +264,7 @@ type processMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	ExecDrafts *ebpf.Map `ebpf:"exec_drafts"`
 	Ledger     *ebpf.Map `ebpf:"ledger"`
-	RingPeak   *ebpf.Map `ebpf:"ring_peak"`
+	Ring       *ebpf.Map `ebpf:"ring"`
 	Settings   *ebpf.Map `ebpf:"settings"`
 	Workloads  *ebpf.Map `ebpf:"workloads"`
 }
@@ -269,7 +276,7 @@ func (m *processMaps) Close() error {
 		m.Events,
 		m.ExecDrafts,
 		m.Ledger,
-		m.RingPeak,
+		m.Ring,
 		m.Settings,
 		m.Workloads,
 	)

@@ -42,6 +42,12 @@ type profileLedgerRow struct {
 	Dropped   uint64
 }
 
+type profileRingPage struct {
+	_       structs.HostLayout
+	Peak    uint64
+	WokenNs uint64
+}
+
 type profileSampleKey struct {
 	_      structs.HostLayout
 	Space  uint64
@@ -62,6 +68,7 @@ type profileSettingsPage struct {
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+	SilenceNs   uint64
 }
 
 type profileSpaceKey struct {
@@ -82,7 +89,7 @@ const (
 	profileMapEvents         = "events"
 	profileMapFound          = "found"
 	profileMapLedger         = "ledger"
-	profileMapRingPeak       = "ring_peak"
+	profileMapRing           = "ring"
 	profileMapSamples        = "samples"
 	profileMapScratch        = "scratch"
 	profileMapSettings       = "settings"
@@ -168,7 +175,7 @@ type profileMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Found    *ebpf.MapSpec `ebpf:"found"`
 	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
-	RingPeak *ebpf.MapSpec `ebpf:"ring_peak"`
+	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Samples  *ebpf.MapSpec `ebpf:"samples"`
 	Scratch  *ebpf.MapSpec `ebpf:"scratch"`
 	Settings *ebpf.MapSpec `ebpf:"settings"`
@@ -218,7 +225,7 @@ type profileMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Found    *ebpf.Map `ebpf:"found"`
 	Ledger   *ebpf.Map `ebpf:"ledger"`
-	RingPeak *ebpf.Map `ebpf:"ring_peak"`
+	Ring     *ebpf.Map `ebpf:"ring"`
 	Samples  *ebpf.Map `ebpf:"samples"`
 	Scratch  *ebpf.Map `ebpf:"scratch"`
 	Settings *ebpf.Map `ebpf:"settings"`
@@ -232,7 +239,7 @@ func (m *profileMaps) Close() error {
 		m.Events,
 		m.Found,
 		m.Ledger,
-		m.RingPeak,
+		m.Ring,
 		m.Samples,
 		m.Scratch,
 		m.Settings,

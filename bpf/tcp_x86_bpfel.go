@@ -87,11 +87,18 @@ type tcpPort struct {
 	Number uint64
 }
 
+type tcpRingPage struct {
+	_       structs.HostLayout
+	Peak    uint64
+	WokenNs uint64
+}
+
 type tcpSettingsPage struct {
 	_           structs.HostLayout
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+	SilenceNs   uint64
 }
 
 type tcpSocketRecord struct {
@@ -172,7 +179,7 @@ const (
 	tcpMapLedger                    = "ledger"
 	tcpMapListed                    = "listed"
 	tcpMapListening                 = "listening"
-	tcpMapRingPeak                  = "ring_peak"
+	tcpMapRing                      = "ring"
 	tcpMapSettings                  = "settings"
 	tcpMapSockets                   = "sockets"
 	tcpMapWorkloads                 = "workloads"
@@ -289,7 +296,7 @@ type tcpMapSpecs struct {
 	Ledger    *ebpf.MapSpec `ebpf:"ledger"`
 	Listed    *ebpf.MapSpec `ebpf:"listed"`
 	Listening *ebpf.MapSpec `ebpf:"listening"`
-	RingPeak  *ebpf.MapSpec `ebpf:"ring_peak"`
+	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Settings  *ebpf.MapSpec `ebpf:"settings"`
 	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
@@ -338,7 +345,7 @@ type tcpMaps struct {
 	Ledger    *ebpf.Map `ebpf:"ledger"`
 	Listed    *ebpf.Map `ebpf:"listed"`
 	Listening *ebpf.Map `ebpf:"listening"`
-	RingPeak  *ebpf.Map `ebpf:"ring_peak"`
+	Ring      *ebpf.Map `ebpf:"ring"`
 	Settings  *ebpf.Map `ebpf:"settings"`
 	Sockets   *ebpf.Map `ebpf:"sockets"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
@@ -351,7 +358,7 @@ func (m *tcpMaps) Close() error {
 		m.Ledger,
 		m.Listed,
 		m.Listening,
-		m.RingPeak,
+		m.Ring,
 		m.Settings,
 		m.Sockets,
 		m.Workloads,

@@ -91,11 +91,18 @@ type udpListKey struct {
 	Pad        [7]uint8
 }
 
+type udpRingPage struct {
+	_       structs.HostLayout
+	Peak    uint64
+	WokenNs uint64
+}
+
 type udpSettingsPage struct {
 	_           structs.HostLayout
 	Points      uint64
 	WakeupBytes uint64
 	Canary      uint64
+	SilenceNs   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -107,7 +114,7 @@ const (
 	udpMapFlows             = "flows"
 	udpMapLedger            = "ledger"
 	udpMapListed            = "listed"
-	udpMapRingPeak          = "ring_peak"
+	udpMapRing              = "ring"
 	udpMapSettings          = "settings"
 	udpMapSockets           = "sockets"
 	udpProgSeed             = "seed"
@@ -190,7 +197,7 @@ type udpMapSpecs struct {
 	Flows    *ebpf.MapSpec `ebpf:"flows"`
 	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
 	Listed   *ebpf.MapSpec `ebpf:"listed"`
-	RingPeak *ebpf.MapSpec `ebpf:"ring_peak"`
+	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Settings *ebpf.MapSpec `ebpf:"settings"`
 	Sockets  *ebpf.MapSpec `ebpf:"sockets"`
 }
@@ -235,7 +242,7 @@ type udpMaps struct {
 	Flows    *ebpf.Map `ebpf:"flows"`
 	Ledger   *ebpf.Map `ebpf:"ledger"`
 	Listed   *ebpf.Map `ebpf:"listed"`
-	RingPeak *ebpf.Map `ebpf:"ring_peak"`
+	Ring     *ebpf.Map `ebpf:"ring"`
 	Settings *ebpf.Map `ebpf:"settings"`
 	Sockets  *ebpf.Map `ebpf:"sockets"`
 }
@@ -247,7 +254,7 @@ func (m *udpMaps) Close() error {
 		m.Flows,
 		m.Ledger,
 		m.Listed,
-		m.RingPeak,
+		m.Ring,
 		m.Settings,
 		m.Sockets,
 	)

@@ -2,58 +2,28 @@ package bpf
 
 import "time"
 
-// wakeups decides how the kernel wakes the reader. While events are rare each
-// one wakes it at once. When wake-ups become frequent the kernel is told to stay
-// silent until a good part of the ring is filled, and the reader looks by itself
-// every few milliseconds: an event then waits pollBusy at most, and a million
-// events a second cost two hundred wake-ups instead of a million.
-type wakeups struct {
-	set       func(bytes uint64) error
-	threshold uint64
-	busy      bool
-	since     time.Time // start of the current window
-	wakes     int
-	records   int
-}
-
+// The kernel wakes the reader for the first event after a while of silence, and then
+// leaves it alone for as long as the reader is sure to look by itself: an event waits
+// a few milliseconds at most, and a million events a second cost two hundred wake-ups
+// instead of a million. To be woken is dear for those who do it: it takes them several
+// times what the event itself does.
 const (
-	wakeWindow  = 100 * time.Millisecond
-	busyWakes   = 100 // wake-ups in a window from which batching pays
-	calmRecords = 50  // records in a window below which it no longer does
-	pollBusy    = 5 * time.Millisecond
-	// pollCalm covers a record that was submitted silently while the mode
-	// changed: the kernel's own rule wakes only a reader that had caught up.
-	pollCalm = time.Second
-	// maxWakeupBytes bounds how much may wait for the poll.
+	// wakeSilence is how long the kernel wakes nobody after it has woken the reader.
+	wakeSilence = 5 * time.Millisecond
+	// readAgain is when the reader looks again after it has found something. It is longer
+	// than the silence, so that what was submitted in it is found.
+	readAgain = 6 * time.Millisecond
+	// readIdle bounds how late a record is found whose program was interrupted between its
+	// time stamp and its submission for longer than these two differ.
+	readIdle = time.Second
+	// maxWakeupBytes bounds how much may wait for the reader to look by itself.
 	maxWakeupBytes = 256 << 10
 )
 
-func newWakeups(ringBytes int, set func(bytes uint64) error) wakeups {
-	return wakeups{set: set, threshold: uint64(min(ringBytes/8, maxWakeupBytes))}
-}
-
-// drained notes one wake-up that brought records and returns how long the reader
-// may wait for the next.
-func (w *wakeups) drained(now time.Time, records int) time.Duration {
-	w.wakes++
-	w.records += records
-	if now.Sub(w.since) >= wakeWindow {
-		w.judge()
-		w.since, w.wakes, w.records = now, 0, 0
+// setWakeups tells the kernel's side how to wake the reader of a ring.
+func (k *Kernel) setWakeups(ringBytes int) error {
+	if err := k.set(settingWakeupBytes, uint64(min(ringBytes/8, maxWakeupBytes))); err != nil {
+		return err
 	}
-	if w.busy || w.records > 0 {
-		return pollBusy
-	}
-	return pollCalm
-}
-
-// judge changes the mode. A failed write leaves the kernel in the old mode, in
-// which nothing is lost either.
-func (w *wakeups) judge() {
-	switch {
-	case !w.busy && w.wakes > busyWakes:
-		w.busy = w.set(w.threshold) == nil
-	case w.busy && w.records < calmRecords:
-		w.busy = w.set(0) != nil
-	}
+	return k.set(settingSilence, uint64(wakeSilence))
 }

@@ -194,13 +194,16 @@ struct call_event {
 
 /*
  * settings: the few words that user space sends down, in one mmapped page.
- * points has one bit per point; wakeup_bytes is the fill from which a submit
- * wakes the reader, 0 for the kernel's own rule (wake whoever has caught up).
+ * points has one bit per point. silence_ns is how long after a wake-up of the reader
+ * the next one waits, as the reader looks by itself a little later; 0 leaves it to the
+ * kernel, which wakes whoever has caught up. From a fill of wakeup_bytes on, a wake-up
+ * waits only as long as it takes the reader to come.
  */
 struct settings_page {
 	__u64 points;
 	__u64 wakeup_bytes;
 	__u64 canary; /* tid of the canary thread, in the initial pid namespace */
+	__u64 silence_ns;
 };
 
 struct {
@@ -233,14 +236,19 @@ struct {
 	__type(value, struct ledger_row);
 } ledger SEC(".maps");
 
-/* ring_peak: highest fill in bytes seen at a submission since it was read. */
+/* What submissions note of the ring. */
+struct ring_page {
+	__u64 peak;     /* highest fill in bytes since user space has read it */
+	__u64 woken_ns; /* when the reader was woken last, CLOCK_BOOTTIME */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
-} ring_peak SEC(".maps");
+	__type(value, struct ring_page);
+} ring SEC(".maps");
 
 static __always_inline bool point_on(enum point point)
 {
@@ -290,20 +298,29 @@ static __always_inline void *event_reserve(enum point point, __u64 size)
 	return h;
 }
 
+#define COMING_NS 200000 /* a reader that was woken takes less to come, or is kept from it */
+
 /* Notes how full the ring is, and returns the flags of a submission that wakes the reader or not. */
-static __always_inline __u64 event_wakeup(void)
+static __always_inline __u64 event_wakeup(__u64 now)
 {
 	__u32 zero = 0;
 	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
-	__u64 *peak = bpf_map_lookup_elem(&ring_peak, &zero);
+	struct ring_page *r = bpf_map_lookup_elem(&ring, &zero);
 	__u64 fill = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	__s64 silence;
 
-	/* Racing maxima may lose the smaller step of two; the next event mends it. */
-	if (peak && fill > *peak)
-		*peak = fill;
-	if (!s || !s->wakeup_bytes)
+	if (!s || !r)
 		return 0;
-	return fill >= s->wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	/* Racing maxima may lose the smaller step of two; the next event mends it. */
+	if (fill > r->peak)
+		r->peak = fill;
+	if (!s->silence_ns)
+		return 0;
+	silence = fill < s->wakeup_bytes ? s->silence_ns : COMING_NS;
+	if ((__s64)(now - r->woken_ns) < silence)
+		return BPF_RB_NO_WAKEUP;
+	r->woken_ns = now;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 static __always_inline void event_submit(void *event)
@@ -314,7 +331,7 @@ static __always_inline void event_submit(void *event)
 
 	if (l)
 		__sync_fetch_and_add(&l->submitted, 1);
-	bpf_ringbuf_submit(event, event_wakeup());
+	bpf_ringbuf_submit(event, event_wakeup(h->time_ns));
 }
 
 /*
@@ -330,7 +347,8 @@ static __always_inline void event_send(struct event_header *h, __u64 size)
 	if (!l)
 		return;
 	__sync_fetch_and_add(&l->attempted, 1);
-	if (bpf_ringbuf_output(&events, h, size, event_wakeup()))
+	/* h->time_ns is when the record was begun, and the ring has no place for it before this */
+	if (bpf_ringbuf_output(&events, h, size, event_wakeup(bpf_ktime_get_boot_ns())))
 		__sync_fetch_and_add(&l->dropped, 1);
 	else
 		__sync_fetch_and_add(&l->submitted, 1);
