@@ -3,12 +3,16 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/cilium/tetragon/api/v1/tetragon"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // verb runs a verb against the agent and returns its exit code and output.
@@ -65,6 +69,8 @@ func TestVerbsAskTheAgent(t *testing.T) {
 		t.Errorf("actors have this process below %d and the agent below %d", seen[os.Getpid()], seen[a.cmd.Process.Pid])
 	}
 
+	a.followsTree(t)
+
 	var levels struct{ Targets map[string]string }
 	if a.decodedVerb(t, &levels, "log-level", "bpf", "debug"); levels.Targets["bpf"] != "debug" || levels.Targets["exporter"] != "info" {
 		t.Errorf("log levels after bpf was set to debug: %v", levels.Targets)
@@ -75,6 +81,40 @@ func TestVerbsAskTheAgent(t *testing.T) {
 	_ = a.cmd.Wait() // it was killed
 	if code, _, stderr := a.verb(t, "status"); code != 30 || !strings.Contains(stderr, "was left behind by process") {
 		t.Errorf("status of a killed agent: exit code %d: %s", code, stderr)
+	}
+}
+
+// followsTree follows what this process has started, by way of a shell, with an argument
+// that has a comma.
+func (a *agent) followsTree(t *testing.T) {
+	t.Helper()
+	program := realPath(t, "/bin/true")
+	ended := make(chan *tetragon.GetEventsResponse, 1)
+	go func() {
+		code, stdout, stderr := a.verb(t, "events", "--json", "--count=1", "--point=process/exec",
+			fmt.Sprint("--tree=", os.Getpid()), "--container=host", "--binary="+program, "--argument=one,two")
+		ev := &tetragon.GetEventsResponse{}
+		if err := protojson.Unmarshal([]byte(stdout), ev); code != 0 || err != nil {
+			t.Errorf("events: exit code %d, %v: %s%s", code, err, stdout, stderr)
+		}
+		ended <- ev
+	}()
+	var ev *tetragon.GetEventsResponse
+	waitUntil(t, func() error {
+		for _, other := range []string{"one", "one,two"} {
+			if err := exec.Command("/bin/sh", "-c", program+" "+other+"; :").Run(); err != nil {
+				return err
+			}
+		}
+		select {
+		case ev = <-ended:
+			return nil
+		default:
+			return errors.New("the verb follows")
+		}
+	})
+	if p := ev.GetProcessExec().GetProcess(); p.GetBinary() != program || p.GetArguments() != "one,two" {
+		t.Errorf("followed %v", p)
 	}
 }
 
