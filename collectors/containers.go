@@ -22,7 +22,7 @@ var (
 		askedLabel,
 		metric.Enum("reason", namesOf(container.Reasons, func(i int) string { return container.Reason(i).String() })...))
 	containerLookups = declared.Counter("container_lookups_total",
-		"Lookups of containers: hit and miss in the sensor's own table, the other results of calls to a runtime.",
+		"Lookups of containers: hit, miss and late (events were held for the answer, in vain) in the sensor's own table, the other results of calls to a runtime.",
 		runtimeLabel, metric.Enum("result", lookupResults...))
 	containerLookupDuration = declared.Histogram("container_lookup_duration_seconds",
 		"Time of a call to a container runtime, whatever its result. No event waits for it.",

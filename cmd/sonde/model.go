@@ -28,7 +28,8 @@ type model struct {
 	containers *container.Containers // nil where no cgroup can be seen
 	teller     *teller
 	stale      chan struct{} // the picture is to be compared with the kernel's at once
-	surveyed   atomic.Bool   // what was there before the sensor has been looked for
+	seeded     chan struct{} // closed when the processes that were there before have been listed
+	surveyed   atomic.Bool   // and what sockets they had
 	told       atomic.Uint64 // the points that somebody wants, a bit each
 
 	mu        sync.Mutex // guards what follows
@@ -39,12 +40,12 @@ type model struct {
 // newModel makes an empty picture; the first survey fills it.
 func newModel(log *slog.Logger, s *settings, c *config.Config, limit uint64, editor *event.Editor) (*model, error) {
 	m := &model{
-		log: log, clock: &sharedClock{}, stale: make(chan struct{}, 1), arguments: c.Runtime.Processes.Arguments,
+		log: log, clock: &sharedClock{}, stale: make(chan struct{}, 1), seeded: make(chan struct{}), arguments: c.Runtime.Processes.Arguments,
 	}
 	m.teller = &teller{now: m.clock.Now, editor: editor, publish: func(*event.Event) {}, changed: make(chan struct{}, 1)}
 	var err error
 	m.containers, err = container.New(container.Options{
-		Proc: s.procFS, Rootfs: s.rootFS, CgroupRoot: s.cgroupFS, Runtimes: c.Containers, Max: c.Limits.Containers,
+		Proc: s.procFS, Rootfs: s.rootFS, CgroupRoot: s.cgroupFS, Runtimes: c.Containers, Max: c.Limits.Containers, Hold: s.eventsHold,
 		Log: log.With(logging.TargetKey, "container"), Changed: m.teller.container,
 	})
 	if err != nil {
@@ -81,6 +82,24 @@ func (m *model) apply(ev *event.Event) {
 	m.store.Apply(ev)
 	if told && !end {
 		m.store.Describe(ev)
+	}
+}
+
+// hold returns how long the events of a container may still wait for its name.
+func (m *model) hold(id string) time.Duration {
+	if m.containers == nil {
+		return 0
+	}
+	return m.containers.Wait(container.ParseID(id))
+}
+
+// earlier yields an event for each process that was there before the sensor, as soon as
+// they are known.
+func (m *model) earlier(stop <-chan struct{}, yield func(*event.Event) bool) {
+	select {
+	case <-m.seeded:
+		m.store.Earlier(m.teller.editor, yield)
+	case <-stop:
 	}
 }
 

@@ -219,6 +219,9 @@ func (p *probes) attachAll(ctx context.Context, steps *Steps) error {
 		made, err := bpf.NewProcesses(p.kernel, o)
 		return keep(&p.processes, made, err)
 	})
+	if err := steps.Do("seed", p.seed); err != nil {
+		return err
+	}
 	try("tcp", func() (bpf.ProbeStatus, error) {
 		made, err := bpf.NewTCP(p.kernel, bpf.TCPOptions{MaxSockets: uint32(limits.Connections), MaxListeners: uint32(limits.Endpoints), Listed: p.opts.machine.listedTCP})
 		return keep(&p.tcp, made, err)

@@ -53,11 +53,13 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *
 			}
 			return k.SetPoints(append(w.Points, picturePoints...)...)
 		},
-		Mark:  r.Mark,
-		Now:   m.model.clock.Now,
-		Below: m.model.store.Below,
-		Admit: g.Admit,
-		Pulse: v.sink,
+		Mark:    r.Mark,
+		Now:     m.model.clock.Now,
+		Below:   m.model.store.Below,
+		Admit:   g.Admit,
+		Hold:    m.model.hold,
+		Earlier: m.model.earlier,
+		Pulse:   v.sink,
 	})
 	return s
 }

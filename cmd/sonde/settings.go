@@ -38,6 +38,7 @@ type settings struct {
 
 	stateDir, pinDir, runDir  string
 	eventsDir                 string
+	eventsHold                time.Duration
 	terminationFile           string
 	stopTimeout               time.Duration
 	btf                       string
@@ -128,6 +129,8 @@ func (s *settings) flags() []*setting {
 			help: "Directory for what must survive a restart."},
 		{name: "events.dir", preset: one("/var/log/sonde"), set: checked(&s.eventsDir, checkAbsolute),
 			help: "Directory below which the files of sinks must lie, whoever creates the session."},
+		{name: "events.hold", preset: one("1s"), set: period(&s.eventsHold, 0, time.Minute),
+			help: "Longest time that a sink holds the first events of a container, from when the container was first seen, so that they carry its name and pod. Only that sink waits; a name that came too late counts in sonde_container_lookups_total{result=\"late\"}. 0: never."},
 		{name: "bpf.pin-dir", preset: one("/sys/fs/bpf/sonde"), set: checked(&s.pinDir, checkAbsolute),
 			help: "Directory in bpffs for what must survive the death of the sensor. One running instance each."},
 		{name: "run.dir", preset: one("/run/sonde"), set: checked(&s.runDir, checkAbsolute),

@@ -15,6 +15,19 @@ import (
 // maxArguments bounds what is read of a process's arguments, in bytes.
 const maxArguments = 4096
 
+// seed enters the processes that were there before, as soon as events tell of those that
+// come, and before the first event is read: none is of a process that is not known.
+func (p *probes) seed() (string, error) {
+	defer close(p.model.seeded)
+	v := p.model.store.Survey()
+	whole := p.surveyProcesses(v)
+	v.Finish(whole, false)
+	if !whole {
+		return "not every process that was there before is known", nil
+	}
+	return "", nil
+}
+
 // survey shows the picture what the kernel lists itself. It says which of
 // processes and sockets were walked to their end.
 func (p *probes) survey(v *state.Survey) (processes, sockets bool) {

@@ -117,6 +117,17 @@ func (c *Containers) Fork(parent, child *event.Process) { c.resolver.fork(parent
 // What is not known yet is being asked for.
 func (c *Containers) Lookup(id ID) (Meta, State) { return c.directory.lookup(id) }
 
+// Wait returns how long an event of a container may still wait for the container's name,
+// 0 where that would be in vain. Nobody waits longer than Options.Hold after the
+// container was first seen, or Run began; a container whose name comes later counts as
+// Late, once.
+func (c *Containers) Wait(id ID) time.Duration {
+	if c.opts.Hold == 0 {
+		return 0
+	}
+	return c.directory.wait(id, c.opts.Hold, time.Now())
+}
+
 // Subscribe has fn called whenever a container gets its name or is found to have
 // none for now (Nameless, Failed), which may happen several times. fn is called
 // from several goroutines and must not wait.
@@ -179,6 +190,7 @@ func (c *Containers) Run(ctx context.Context) error {
 		c.opts.Log.Warn("containers of this machine cannot all be seen", "reason", v.Reason.String(), "hint", v.Hint)
 	}
 	c.check(ctx) // before the first lookup, or all of them would fail
+	c.directory.serve(time.Now())
 	var wait sync.WaitGroup
 	wait.Go(func() { c.lookups.run(ctx) })
 	wait.Go(func() { c.watchSockets(ctx) })

@@ -13,11 +13,12 @@ type directory struct {
 	notify  func(ID)         // asks for a lookup; never waits, and is not called with the lock held
 	changed func(Meta, bool) // tells of beginnings and ends; not called with the lock held
 	begun   atomic.Bool      // what was there before is known: the rest is news
-	results [Runtimes][2]atomic.Uint64
+	results [Runtimes][Late + 1]atomic.Uint64
 
 	mu      sync.RWMutex
 	entries map[ID]*record
 	evicted uint64
+	served  time.Time // since when runtimes are asked; zero before
 }
 
 // record is one container. All of it is guarded by the directory's lock.
@@ -27,6 +28,7 @@ type record struct {
 	state    State
 	told     bool // it is known to have begun
 	asking   bool // a lookup is queued, under way, or waiting for its next attempt
+	late     bool // somebody has waited for its name in vain
 	attempts int  // since the last answer
 	again    time.Time
 }
@@ -50,6 +52,44 @@ func (d *directory) lookup(id ID) (Meta, State) {
 	}
 	d.results[r.meta.Runtime][result].Add(1)
 	return r.meta, r.state
+}
+
+// wait returns how long somebody may still wait for the name of a container: 0 where
+// there is an answer, whatever it is, and where most has passed since the container was
+// first seen and could be asked about, which counts once.
+func (d *directory) wait(id ID, most time.Duration, now time.Time) time.Duration {
+	d.mu.RLock()
+	r, ok := d.entries[id]
+	left, waits := most, ok && r.state == Pending && !r.late
+	if waits && !d.served.IsZero() {
+		left -= min(now.Sub(r.meta.Seen), now.Sub(d.served))
+	}
+	d.mu.RUnlock()
+	switch {
+	case !waits:
+		return 0
+	case left <= 0:
+		d.giveUp(r)
+		return 0
+	}
+	return left
+}
+
+// serve notes that runtimes are asked from now on.
+func (d *directory) serve(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.served = now
+}
+
+// giveUp counts that nobody waits for a container's name any more.
+func (d *directory) giveUp(r *record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !r.late {
+		r.late = true
+		d.results[r.meta.Runtime][Late].Add(1)
+	}
 }
 
 // state returns how far a container is, without counting.

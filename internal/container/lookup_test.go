@@ -300,3 +300,44 @@ func TestBeginningsAndEnds(t *testing.T) {
 	see(dockerRef(1))
 	expect("back", "true false true")
 }
+
+// TestWait: somebody waits for a name as long as there may be one in time, and what came
+// too late is counted once.
+func TestWait(t *testing.T) {
+	answer := make(chan struct{})
+	l := newLookups(t, 16, func(w http.ResponseWriter, r *http.Request) {
+		<-answer
+		found(w, r)
+	})
+	d, seen := l.directory, time.Now()
+	wait := func(after time.Duration) time.Duration { return d.wait(drawn(1), time.Second, seen.Add(after)) }
+	if left := wait(0); left != 0 {
+		t.Errorf("%v for one that nobody has heard of", left)
+	}
+	d.see(dockerRef(1), "/docker/1", seen)
+	if left := wait(time.Minute); left != time.Second {
+		t.Errorf("%v before anybody was asked", left)
+	}
+	d.serve(seen.Add(500 * time.Millisecond))
+	if left := wait(700 * time.Millisecond); left != 800*time.Millisecond {
+		t.Errorf("%v of a second since it could be asked about", left)
+	}
+	if late := d.results[Docker][Late].Load(); late != 0 {
+		t.Errorf("%d late in time", late)
+	}
+	for range 2 {
+		if left := wait(1500 * time.Millisecond); left != 0 {
+			t.Errorf("%v after the time was up", left)
+		}
+	}
+	if late := d.results[Docker][Late].Load(); late != 1 {
+		t.Errorf("%d late, want 1", late)
+	}
+	work(t, l)
+	close(answer)
+	d.see(dockerRef(2), "/docker/2", time.Now())
+	until(t, "it has a name", func() bool { return d.state(drawn(2)) == Named })
+	if left := d.wait(drawn(2), time.Hour, time.Now()); left != 0 {
+		t.Errorf("%v for one that has its name", left)
+	}
+}

@@ -24,6 +24,7 @@ type Options struct {
 	CheckEvery   time.Duration // between two looks at the sockets [15s]
 	Keep         time.Duration // what an ended container is remembered for [5m]
 	Believe      time.Duration // how long "no such container" holds [1m]
+	Hold         time.Duration // how long Wait has somebody wait [not at all]
 
 	// Changed is called when a container was found that was not there when Run began,
 	// and when one has ended. It must not wait, and may not call back. [nothing]

@@ -235,11 +235,12 @@ func (s *service) close() {
 // Result is what became of a lookup.
 type Result uint8
 
-// The results. Hit and Miss are of the sensor's own table, the others of a call to
-// a runtime.
+// The results. Hit, Miss and Late are of the sensor's own table, the others of a call
+// to a runtime.
 const (
 	Hit Result = iota
 	Miss
+	Late // events that waited for a container's name went on without it
 	Found
 	NotFound
 	Error
@@ -248,7 +249,7 @@ const (
 	Results = int(TimedOut) + 1
 )
 
-var resultNames = [Results]string{"hit", "miss", "found", "not_found", "error", "timeout"}
+var resultNames = [Results]string{"hit", "miss", "late", "found", "not_found", "error", "timeout"}
 
 // String returns the result as a label spells it.
 func (r Result) String() string { return resultNames[r] }

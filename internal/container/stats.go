@@ -28,7 +28,7 @@ func (c *Containers) Stats() Stats {
 	}
 	s.Containers, s.Table = c.directory.count()
 	for r := range Runtimes {
-		for _, result := range []Result{Hit, Miss} {
+		for _, result := range []Result{Hit, Miss, Late} {
 			s.Lookups[r][result] = c.directory.results[r][result].Load()
 		}
 	}

@@ -41,8 +41,8 @@ func containerCgroup(t *testing.T, id string) string {
 	return dir
 }
 
-// dockerSays serves a Docker that knows one container.
-func dockerSays(t *testing.T, id string) (socket string) {
+// dockerSays serves a Docker that knows one container, and thinks about it for a while.
+func dockerSays(t *testing.T, id string, thinks time.Duration) (socket string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sonde") // t.TempDir may be too long for a socket
 	if err != nil {
@@ -56,6 +56,7 @@ func dockerSays(t *testing.T, id string) (socket string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"Version":"28.2.2"}`) })
 	mux.HandleFunc("GET /containers/"+id+"/json", func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(thinks)
 		io.WriteString(w, `{"Name":"/x","Config":{"Labels":{"io.kubernetes.pod.namespace":"sonde-test","io.kubernetes.pod.name":"web-0","io.kubernetes.container.name":"nginx"}}}`)
 	})
 	server := &http.Server{Handler: mux}
@@ -70,7 +71,7 @@ func TestWorkloadMetrics(t *testing.T) {
 	id := fmt.Sprintf("%064x", uint64(os.Getpid())<<32|uint64(time.Now().UnixNano())>>32)
 	dir := containerCgroup(t, id)
 	config := filepath.Join(t.TempDir(), "sonde.yaml")
-	text := "collectors: {workloads: true}\ncontainers: {runtimes: {docker: " + dockerSays(t, id) + "}}\n"
+	text := "collectors: {workloads: true}\ncontainers: {runtimes: {docker: " + dockerSays(t, id, 0) + "}}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -175,7 +175,7 @@ func capabilities(f *api.Filter) (func(*seen) bool, error) {
 	}
 	return func(s *seen) bool {
 		has := &s.ev.Exec.Credentials
-		return s.ev.Point == event.ProcessExec && s.ev.Fields&event.FieldCapabilities != 0 &&
+		return became(s.ev) && s.ev.Fields&event.FieldCapabilities != 0 &&
 			wanted[0](has.Permitted) && wanted[1](has.Effective) && wanted[2](has.Inheritable)
 	}, nil
 }

@@ -155,13 +155,16 @@ func actorOf(ev *event.Event) (p event.Actor, known bool) {
 	p.UID, p.Container = ev.Process.UID, ev.Container()
 	if became(ev) {
 		p.Exe, p.Args, p.Cwd = view(ev.Executable()), view(ev.Text(event.TextArgs)), view(ev.Text(event.TextCwd))
-		p.ExecNS, p.Seeded, p.Forked, known = ev.TimeNS, false, false, true
+		p.ExecNS, p.Forked, known = ev.TimeNS, false, true
 	}
 	return p, known
 }
 
-// became reports whether an event tells how its process became what it is.
-func became(ev *event.Event) bool { return ev.Point == event.ProcessExec }
+// became reports whether an event tells how its process became what it is: that of one
+// from before the sensor nobody saw.
+func became(ev *event.Event) bool {
+	return ev.Point == event.ProcessExec && !ev.Subject.Process.Seeded
+}
 
 // view shows a text of an event as a string, for as long as the event lives.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }

@@ -127,6 +127,12 @@ func TestLinesAreTetragons(t *testing.T) {
 		Cookie: 5, Family: event.IPv6, Protocol: 6, LocalPort: 40000, RemotePort: 443,
 		Local: [16]byte{15: 1}, Remote: [16]byte{0x20, 1, 0x0d, 0xb8, 15: 5},
 	}}
+	earlier := event.Event{Point: event.ProcessExec, TimeNS: 9e9, Process: event.Process{PID: 10, TID: 10}, Fields: event.AllFields, Subject: event.Subject{
+		Process: known().Parent, Parent: event.Actor{ExecID: known().Grandparent, Exe: "/sbin/init"},
+	}}
+	init := &tetragon.Process{
+		ExecId: id(1, 1), Pid: u32(1), Uid: u32(0), Binary: "/sbin/init", Flags: "execve", StartTime: at(1), Auid: u32(0), Tid: u32(1),
+	}
 	stranger := event.Process{PID: 77, TID: 77, UID: 5, StartNS: 6e9}
 
 	for name, test := range map[string]struct {
@@ -135,6 +141,9 @@ func TestLinesAreTetragons(t *testing.T) {
 	}{
 		"exec": {exec, &tetragon.GetEventsResponse{
 			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{Process: became, Parent: shell()}}, Time: at(4e9),
+		}},
+		"exec from before": {earlier, &tetragon.GetEventsResponse{
+			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{Process: shell(), Parent: init}}, Time: at(9e9),
 		}},
 		"report": {event.Event{
 			Point: event.NetworkReport, TimeNS: 9e9, Conn: event.Conn{Family: event.IPv4, Protocol: 6, RemotePort: 443, Remote: [16]byte{203, 0, 113, 0}},

@@ -6,31 +6,36 @@ import "github.com/sonde-ebpf/sonde/internal/event"
 // the end of a process, which Apply may forget. It does not allocate.
 func (s *Store) Describe(ev *event.Event) {
 	container := ""
-	if ev.Process.TID != 0 { // else somebody else was running, and the cgroups are not known
+	if ev.Process.TID != 0 { // else another task was running, and its cgroups are not those of the process
 		container = s.containers.ContainerOf(&ev.Process, false)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.describe(ev)
+	if container != "" {
+		ev.Subject.Process.Container = container
+	}
+}
+
+// describe is Describe by the picture alone. The caller holds the lock.
+func (s *Store) describe(ev *event.Event) {
 	stranger := process{key: keyOf(&ev.Process), parent: processKey{pid: ev.Process.PPID}}
 	r, u := &stranger, &ev.Subject
 	if sl := s.processes.find(stranger.key); sl != nil {
 		r = &sl.rec
-		s.describe(r, &u.Process)
-	}
-	if container != "" {
-		u.Process.Container = container
+		s.fillActor(&u.Process, r)
 	}
 	parent := s.parent(r)
 	if parent == nil {
 		return
 	}
-	s.describe(&parent.rec, &u.Parent)
+	s.fillActor(&u.Parent, &parent.rec)
 	if sl := s.parent(&parent.rec); sl != nil {
 		u.Grandparent = sl.rec.execID()
 	}
 }
 
-func (s *Store) describe(r *process, a *event.Actor) {
+func (s *Store) fillActor(a *event.Actor, r *process) {
 	a.ExecID, a.UID, a.LoginUID = r.execID(), r.uid, r.loginUID
 	a.Exe, a.Args, a.Cwd, a.Container = s.texts.get(r.exe), s.texts.get(r.args), s.texts.get(r.cwd), s.texts.get(r.group)
 	a.Seeded, a.Forked = r.seeded, r.execNS == 0 && !r.seeded

@@ -28,13 +28,13 @@ type ProcessSeed struct {
 // Socket for everything that is there, then Finish. One at a time; events may be
 // applied meanwhile.
 //
-// The first Survey seeds: all it finds is entered, and nothing of it is drift. A
-// later one sees a moment that events are still on their way from or have passed
+// The first Survey of processes seeds, and so does the first of sockets: all it finds is
+// entered, and nothing of it is drift. A later one sees a moment that events are still on their way from or have passed
 // already, so it takes two in a row that agree to enter or to end something. What
 // they mend is counted as drift.
 type Survey struct {
 	s       *Store
-	seed    bool
+	seeds   kinds // of what it is the first
 	number  uint8
 	beganNS uint64
 	found   map[uint64]struct{} // not in the picture, seen this time
@@ -45,9 +45,13 @@ type Survey struct {
 // Drift is what a Survey has mended.
 type Drift struct{ Processes, Connections, Endpoints int }
 
+// kinds are what a Survey walks.
+type kinds struct{ processes, sockets bool }
+
 // surveys is what one Survey leaves for the next.
 type surveys struct {
 	number uint8 // of the last one, 1 to 255 and over again; 0 before the first
+	seeded kinds
 	found  map[uint64]struct{}
 }
 
@@ -59,15 +63,16 @@ const maxSuspects = 65536
 func (s *Store) Survey() *Survey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := &Survey{s: s, seed: s.surveys.number == 0, beganNS: s.now(), found: map[uint64]struct{}{}}
+	v := &Survey{s: s, beganNS: s.now(), found: map[uint64]struct{}{}}
+	v.seeds = kinds{!s.surveys.seeded.processes, !s.surveys.seeded.sockets}
 	s.surveys.number = max(1, s.surveys.number+1)
 	v.number = s.surveys.number
 	return v
 }
 
 // confirmed reports whether something that is not in the picture is to be entered.
-func (v *Survey) confirmed(key uint64) bool {
-	if v.seed {
+func (v *Survey) confirmed(key uint64, seeds bool) bool {
+	if seeds {
 		return true
 	}
 	if _, again := v.s.surveys.found[key]; again {
@@ -101,7 +106,7 @@ func (v *Survey) Process(p ProcessSeed) {
 	key := keyOf(&p.Process)
 	sl := s.processes.find(key)
 	if sl == nil {
-		if !v.confirmed(key.startNS<<22 ^ uint64(key.pid)) {
+		if !v.confirmed(key.startNS<<22^uint64(key.pid), v.seeds.processes) {
 			return
 		}
 		sl, _ = s.enterProcess(&p.Process)
@@ -111,7 +116,7 @@ func (v *Survey) Process(p ProcessSeed) {
 		s.setArguments(&sl.rec, p.Args)
 		sl.rec.cwd = s.text([]byte(p.Cwd))
 		sl.rec.execNS, sl.rec.seeded = key.startNS, true
-		if !v.seed {
+		if !v.seeds.processes {
 			v.drift.Processes++
 		}
 	}
@@ -137,7 +142,7 @@ func (v *Survey) enter(k Socket, listed bool) {
 	key := connectionKey(&k.Conn)
 	id := s.connections.index[key]
 	if id == 0 || !s.connections.at(id).rec.same(&k.Conn) {
-		if !v.confirmed(key) {
+		if !v.confirmed(key, v.seeds.sockets) {
 			return
 		}
 		if id != 0 { // what was entered under this identity has ended
@@ -145,7 +150,7 @@ func (v *Survey) enter(k Socket, listed bool) {
 		}
 		id = s.enterConnection(&ev, container)
 		s.connections.at(id).listed = listed
-		if !v.seed {
+		if !v.seeds.sockets {
 			v.drift.Connections++
 		}
 	}
@@ -160,12 +165,12 @@ func (v *Survey) listener(ev *event.Event, container string, listed bool) {
 	s := v.s
 	id := s.endpoints.index[ev.Conn.Cookie]
 	if id == 0 {
-		if !v.confirmed(ev.Conn.Cookie) {
+		if !v.confirmed(ev.Conn.Cookie, v.seeds.sockets) {
 			return
 		}
 		id = s.enterEndpoint(ev, container)
 		s.endpoints.at(id).listed = listed
-		if !v.seed {
+		if !v.seeds.sockets {
 			v.drift.Endpoints++
 		}
 	}
@@ -190,6 +195,8 @@ func (v *Survey) Finish(processes, sockets bool) Drift {
 	s.connections.drift += uint64(v.drift.Connections)
 	s.endpoints.drift += uint64(v.drift.Endpoints)
 	s.surveys.found = v.found
+	s.surveys.seeded.processes = s.surveys.seeded.processes || processes
+	s.surveys.seeded.sockets = s.surveys.seeded.sockets || sockets || v.listed
 	return v.drift
 }
 

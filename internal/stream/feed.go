@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,6 +82,10 @@ type feed struct {
 	done          chan struct{}
 	closeErr      error // of the sink; valid once done
 
+	hold    func(container string) time.Duration // nil: nothing is held
+	earlier sync.WaitGroup                       // whoever offers what was there before
+	leaving chan struct{}                        // closed when that is to end
+
 	books     *books
 	matched   atomic.Uint64
 	delivered atomic.Uint64
@@ -100,7 +105,7 @@ const napTime = time.Millisecond
 func newFeed(session, name string, sink Sink, q *queue, b *books) *feed {
 	f := &feed{
 		session: session, name: name, sink: sink, pulse: noPulse{}, books: b,
-		in: q, wake: make(chan struct{}, 1), late: make(chan struct{}), done: make(chan struct{}),
+		in: q, wake: make(chan struct{}, 1), late: make(chan struct{}), done: make(chan struct{}), leaving: make(chan struct{}),
 	}
 	f.out.Store(q)
 	f.teller, _ = sink.(Teller)
@@ -163,8 +168,10 @@ func (f *feed) run() {
 		batch := out.peek()
 		switch {
 		case len(batch) > 0:
-			f.handOver(batch)
-			out.take(len(batch))
+			if n := f.ripe(batch); n > 0 {
+				f.handOver(batch[:n])
+				out.take(n)
+			}
 		case next != nil:
 			f.out.Store(next)
 		case ending:
@@ -185,6 +192,43 @@ func (f *feed) rest() {
 		<-f.wake
 	}
 	f.asleep.Store(false)
+}
+
+// holdStep is how often a feed looks whether it must still hold an event.
+const holdStep = 10 * time.Millisecond
+
+// ripe returns how many events may be handed over, from the first on. If the first one
+// is to be held, for more to be known of its container, it waits a moment. Events keep
+// their order: what follows one that is held waits too. At its end a feed holds nothing.
+func (f *feed) ripe(batch []event.Event) int {
+	if f.hold == nil || f.ending.Load() {
+		return len(batch)
+	}
+	known := "" // the container of the event before
+	for i := range batch {
+		container := batch[i].Container()
+		if container == known {
+			continue
+		}
+		if container != "" {
+			if left := f.hold(container); left > 0 {
+				if i == 0 {
+					f.linger(min(left, holdStep))
+				}
+				return i
+			}
+		}
+		known = container
+	}
+	return len(batch)
+}
+
+// linger waits, but not into the end of the feed.
+func (f *feed) linger(d time.Duration) {
+	select {
+	case <-f.wake:
+	case <-time.After(d):
+	}
 }
 
 func (f *feed) handOver(batch []event.Event) {
@@ -273,6 +317,8 @@ func (f *feed) settle(n int) {
 // left then is lost. It reports whether the sink has come to its end: one that hangs
 // is left behind, and ends when its last call returns.
 func (f *feed) end(deadline <-chan struct{}) bool {
+	close(f.leaving)
+	f.earlier.Wait()
 	f.ending.Store(true)
 	f.rouse()
 	select {

@@ -33,6 +33,13 @@ type ManagerOptions struct {
 	// Admit is asked before a session takes memory, how much of it at once: its error
 	// refuses the session. Nil admits all.
 	Admit func(bytes uint64) error
+	// Hold returns how long a sink's feed may still hold the events of a container, 0 for
+	// not at all; nil for never. It is called for each by the feeds, and must be quick.
+	Hold func(container string) time.Duration
+	// Earlier yields an exec event for each process that was there before the sensor,
+	// once these are known, until yield returns false or stop is closed; nil for nothing.
+	// It may wait.
+	Earlier func(stop <-chan struct{}, yield func(*event.Event) bool)
 	// Pulse returns the heartbeat of a sink that Open has opened; nil for none.
 	Pulse func(session, sink string) Pulse
 }
@@ -155,16 +162,17 @@ func (m *Manager) match(ev *event.Event) {
 
 // Create opens the sinks of a session and lets it begin. Either all of it exists
 // afterwards, or nothing. skipped are the sinks that could not be opened and were
-// not insisted on.
+// not insisted on. A session that wants execs is told of those from before the sensor,
+// too.
 func (m *Manager) Create(s *Session) (skipped error, err error) {
-	return m.create(s, m.o.Open, m.o.Pulse)
+	return m.create(s, m.o.Open, true)
 }
 
 // CreateFor is Create for a session whose one sink is there already, such as a client
-// that has asked for events. The sink is closed with the session. It has no heartbeat:
-// a client that does not read is not the sensor's fault.
+// that has asked for events: for what happens from now on. The sink is closed with the
+// session. It has no heartbeat: a client that does not read is not the sensor's fault.
 func (m *Manager) CreateFor(s *Session, to Sink) error {
-	_, err := m.create(s, func(SinkConfig) (Sink, error) { return to, nil }, nil)
+	_, err := m.create(s, func(SinkConfig) (Sink, error) { return to, nil }, false)
 	return err
 }
 
@@ -189,7 +197,8 @@ func (m *Manager) Refresh() error {
 	return m.o.Enable(wantedBy(m.sessions))
 }
 
-func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse func(session, sink string) Pulse) (skipped error, err error) {
+// create creates a session; lasting is whether it is not a client's.
+func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), lasting bool) (skipped error, err error) {
 	m.change.Lock()
 	defer m.change.Unlock()
 	if err := m.creatable(s); err != nil {
@@ -204,13 +213,17 @@ func (m *Manager) create(s *Session, open func(SinkConfig) (Sink, error), pulse 
 		return nil, errors.Join(fmt.Errorf("create session %s: %w", s.Name, err), m.o.Enable(wantedBy(m.sessions)), r.closeSinks())
 	}
 	for _, f := range r.feeds {
-		if pulse != nil {
-			f.pulse = pulse(f.session, f.name)
+		if lasting && m.o.Pulse != nil {
+			f.pulse = m.o.Pulse(f.session, f.name)
 		}
+		f.hold = m.o.Hold
 		go f.run()
 	}
 	m.exchange(next)
 	m.fit(r) // it may have become short while sinks were opened
+	if lasting && m.o.Earlier != nil {
+		m.tellEarlier(r)
+	}
 	return skipped, nil
 }
 

@@ -109,6 +109,12 @@ func (q *queue) take(n int) {
 	q.head.Store(head)
 }
 
+// roomy reports whether less than a quarter of the queue is in use. It is for whoever
+// puts in.
+func (q *queue) roomy() bool {
+	return q.tail.Load()-q.head.Load() < uint64(len(q.slots))/4 && q.textTail-q.textHead.Load() < uint64(len(q.text))/4
+}
+
 // len returns how many events wait.
 func (q *queue) len() int {
 	head := q.head.Load() // first: it never passes the tail

@@ -74,7 +74,7 @@ func (v *converter) message(ev *event.Event) wire.Message {
 }
 
 // origin tells who caused the event, as far as the session wants it and it is known.
-// Credentials are known of a program's start only.
+// Credentials are known of a program's start only, if it was seen.
 func (v *converter) origin(ev *event.Event) wire.Origin {
 	wants := func(f event.Fields) bool { return ev.Fields&f != 0 }
 	p, o := &ev.Process, wire.Origin{}
@@ -94,7 +94,7 @@ func (v *converter) origin(ev *event.Event) wire.Origin {
 	if wants(event.FieldGroupStart) {
 		c.ThreadGroupStartTimeNs = v.time(p.StartNS)
 	}
-	if wants(event.FieldCredentials) && ev.Point == event.ProcessExec {
+	if wants(event.FieldCredentials) && ev.Point == event.ProcessExec && !ev.Subject.Process.Seeded {
 		has := &ev.Exec.Credentials
 		o.ContextData.HasCredentials = true
 		c.Credentials = wire.Credentials{
