@@ -21,6 +21,7 @@ type JSONLines struct {
 	encoder lines
 	out     output
 	outcome []event.Loss // of each event of a batch
+	missing uint64       // events of which the stream has still to tell that they are
 }
 
 // output is where lines go. Write writes all of b or nothing.
@@ -114,6 +115,9 @@ func (s *JSONLines) Deliver(batch []event.Event, lost func(*event.Event, event.L
 	s.outcome = append(s.outcome[:0], make([]event.Loss, len(batch))...)
 	first := 0 // of the events whose lines are not written yet
 	for i := range batch {
+		if s.missing > 0 && len(s.encoder.json.b) == 0 {
+			s.encoder.missing(s.missing, time.Now())
+		}
 		s.encoder.line(&batch[i])
 		if len(s.encoder.json.b) >= flushBytes {
 			s.settle(first, i+1, s.write())
@@ -129,8 +133,8 @@ func (s *JSONLines) Deliver(batch []event.Event, lost func(*event.Event, event.L
 	}
 }
 
-// Lost implements stream.Teller: the line comes before the next batch.
-func (s *JSONLines) Lost(n uint64) { s.encoder.missing(n, time.Now()) }
+// Lost implements stream.Teller: a line comes before the next that can be written.
+func (s *JSONLines) Lost(n uint64) { s.missing += n }
 
 // delivered is the outcome of an event that is not lost: no sink loses one in the ring.
 const delivered = event.LossRing
@@ -154,6 +158,9 @@ func (s *JSONLines) write() error {
 		return nil
 	}
 	_, err := s.out.Write(s.encoder.json.b)
+	if err == nil {
+		s.missing = 0
+	}
 	s.encoder.json.b = s.encoder.json.b[:0]
 	return err
 }

@@ -206,6 +206,39 @@ func TestPipe(t *testing.T) {
 	}
 }
 
+// flaky is an output that takes what it is given every other time.
+type flaky struct {
+	bytes.Buffer
+	fails bool
+}
+
+func (f *flaky) Write(b []byte) (int, error) {
+	if f.fails = !f.fails; f.fails {
+		return 0, unix.ENOSPC
+	}
+	return f.Buffer.Write(b)
+}
+func (*flaky) Sync() error  { return nil }
+func (*flaky) Close() error { return nil }
+
+// That events are missing is told once, where a line can be written.
+func TestMissingIsTold(t *testing.T) {
+	s, out := open(t, map[string]any{"path": "stdout"}), &flaky{}
+	s.out = out
+	var lost tally
+	for range 2 {
+		s.Lost(3)
+		s.Deliver(exits(1), lost.lose) // fails, then not
+	}
+	for range 2 {
+		s.Deliver(exits(1), lost.lose)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[0], `"number_of_dropped_process_events":"6"`) || lost[event.LossDisk] != 2 {
+		t.Errorf("lost %v, written:\n%s", lost, out)
+	}
+}
+
 // A file that cannot be begun anew is tried again with every batch.
 func TestDirectoryThatGoes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")

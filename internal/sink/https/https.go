@@ -49,7 +49,8 @@ type Sink struct {
 	lines   bytes.Buffer
 	body    bytes.Buffer
 	packer  *gzip.Writer
-	pending []int // events of the batch whose lines are in the buffer
+	pending []int  // events of the batch whose lines are in the buffer
+	missing uint64 // events of which the receiver has still to be told that they are
 
 	mu      sync.Mutex
 	trouble *outbound.Failure // guarded by mu
@@ -87,11 +88,16 @@ func (s *Sink) Deliver(batch []event.Event, lost func(*event.Event, event.Loss))
 			for _, i := range s.pending {
 				lost(&batch[i], event.LossPeer)
 			}
+		} else {
+			s.missing = 0
 		}
 		s.pending = s.pending[:0]
 		s.lines.Reset()
 	}
 	for i := range batch {
+		if s.missing > 0 && s.lines.Len() == 0 {
+			s.lines.Write(s.encoder.Lost(s.missing))
+		}
 		s.lines.Write(s.encoder.Line(&batch[i]))
 		s.pending = append(s.pending, i)
 		if s.lines.Len() >= BodyBytes {
@@ -103,8 +109,8 @@ func (s *Sink) Deliver(batch []event.Event, lost func(*event.Event, event.Loss))
 	}
 }
 
-// Lost implements stream.Teller: the line comes before the next batch.
-func (s *Sink) Lost(n uint64) { s.lines.Write(s.encoder.Lost(n)) }
+// Lost implements stream.Teller: a line comes before the next that arrives.
+func (s *Sink) Lost(n uint64) { s.missing += n }
 
 // send sends the lines, again and again while there is hope and time.
 func (s *Sink) send() error {
