@@ -5,15 +5,18 @@
 #include "event.bpf.h"
 #include <bpf/bpf_helpers.h>
 
-#define PATH "/usr/bin/flooder"
-#define ARGS "flooder\0-with\0x\0"
-#define CWD "/var/lib"
-#define EXE "/usr/bin/flooder"
+#define PATH "/bin/flood"
+#define ARGS "flood\0x\0"
+#define CWD "/tmp"
+#define EXE "/bin/flood"
 #define TEXTS_LEN (sizeof(PATH) - 1 + sizeof(ARGS) - 1 + sizeof(CWD) - 1 + sizeof(EXE) - 1)
+
+#define TEXT_ROOM \
+	(256 - sizeof(struct exec_event)) /* a record is compared with raw ones of 256 bytes */
 
 struct flood_event {
 	struct exec_event e;
-	char text[TEXTS_LEN];
+	char text[TEXT_ROOM];
 };
 
 struct {
@@ -23,8 +26,7 @@ struct {
 	__type(value, struct flood_event);
 } floods SEC(".maps");
 
-_Static_assert(sizeof(struct flood_event) == 256,
-	       "a record is compared with raw ones of 256 bytes");
+_Static_assert(TEXTS_LEN <= TEXT_ROOM, "texts fit");
 
 static long flood_once(__u32 i, struct flood_event **f)
 {
@@ -35,7 +37,7 @@ static long flood_once(__u32 i, struct flood_event **f)
 SEC("raw_tp")
 int flood(struct bpf_raw_tracepoint_args *ctx)
 {
-	const char text[TEXTS_LEN] = PATH ARGS CWD EXE;
+	const char text[TEXT_ROOM] = PATH ARGS CWD EXE;
 	struct flood_event *f;
 	__u32 zero = 0;
 
@@ -47,7 +49,7 @@ int flood(struct bpf_raw_tracepoint_args *ctx)
 	f->e.text[TEXT_PATH] = sizeof(PATH) - 1;
 	f->e.text[TEXT_ARGS] = sizeof(ARGS) - 1;
 	f->e.text[TEXT_CWD] = sizeof(CWD) - 1;
-	f->e.text[TEXT_EXE] = sizeof(EXE) - 1;
+	f->e.text[TEXT_EXE] = TEXT_ROOM - (sizeof(PATH) + sizeof(ARGS) + sizeof(CWD) - 3);
 	__builtin_memcpy(f->text, text, sizeof(text));
 	return bpf_loop(ctx->args[0], flood_once, &f, 0);
 }

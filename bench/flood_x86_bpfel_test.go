@@ -66,13 +66,17 @@ type floodFloodEvent struct {
 			User            uint32
 		}
 		Inode      uint64
+		Bytes      uint64
+		ChangedNs  uint64
+		Device     uint32
 		Links      uint32
 		Mode       uint16
 		Layer      uint8
 		NetworkFds uint8
-		Text       [4]uint16
+		Text       [5]uint16
+		Pad        uint16
 	}
-	Text [56]int8
+	Text [32]int8
 }
 
 type floodLedgerRow struct {
@@ -94,6 +98,7 @@ type floodSettingsPage struct {
 	WakeupBytes uint64
 	Canary      uint64
 	SilenceNs   uint64
+	Details     uint64
 }
 
 // Names of all BPF objects in the ELF.

@@ -60,18 +60,6 @@ static __always_inline __u64 nth_argument(struct pt_regs *regs, int n)
 #endif
 }
 
-static __always_inline struct file *file_of_fd(struct task_struct *t, __u32 fd)
-{
-	struct fdtable *table = BPF_CORE_READ(t, files, fdt);
-	struct file **files, *file = NULL;
-
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	files = BPF_CORE_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	return file;
-}
-
 static __always_inline void send_file(enum point point, struct file *file, __s64 result,
 				      __u64 length, __u32 prot, __u32 how)
 {
@@ -172,9 +160,6 @@ static __always_inline int finit_module_exit(struct bpf_raw_tracepoint_args *ctx
 	return 0;
 }
 
-#define S_IFMT 0170000
-#define S_IFREG 0100000
-#define S_IROTH 04
 #define FMODE_READ 1
 #define FMODE_WRITE 2
 

@@ -72,6 +72,7 @@ type actsSettingsPage struct {
 	WakeupBytes uint64
 	Canary      uint64
 	SilenceNs   uint64
+	Details     uint64
 }
 
 // Names of all BPF objects in the ELF.

@@ -63,7 +63,7 @@ func (c *Calls) choose(w event.WantedCalls) error {
 		name string
 		set  event.CallSet
 	}{
-		{"with_texts", w.Texts}, {"with_environment", w.Environment}, {"wanted", w.All},
+		{"with_texts", w.Texts}, {"with_environment", w.Environment}, {"with_fd_path", w.FDPaths}, {"wanted", w.All},
 	} {
 		if err := c.obj.coll.Variables[v.name].Set(v.set); err != nil {
 			return fmt.Errorf("set %s: %w", v.name, err)
@@ -88,7 +88,7 @@ func callsSpec(k *Kernel) (*ebpf.CollectionSpec, error) {
 
 // planOf says what of a call's memory the kernel side has to read.
 func planOf(s *event.CallSchema) (p callsPlan) {
-	p.Path, p.Args, p.Env = s.Path, s.Strings, s.Environment
+	p.Path, p.Args, p.Env, p.Fd = s.Path, s.Strings, s.Environment, s.Descriptor()
 	p.In.Arg, p.In.Size = s.In.Arg, s.In.Size
 	p.Out.Arg, p.Out.Size = s.Out.Arg, s.Out.Size
 	return p

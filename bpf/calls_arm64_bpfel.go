@@ -36,15 +36,21 @@ type callsDraft struct {
 				Comm     [16]int8
 			}
 		}
-		Result int64
-		Args   [6]uint64
-		Number uint16
-		Exit   uint8
-		Pad    uint8
-		Text   [5]uint16
-		Pads   uint16
+		Result  int64
+		Args    [6]uint64
+		FdInode uint64
+		Number  uint16
+		FdMode  uint16
+		Exit    uint8
+		Pad     [3]uint8
+		Text    [6]uint16
+		Pads    [2]uint16
 	}
-	Text [13568]int8
+	Text [14592]int8
+	Room struct {
+		_    structs.HostLayout
+		Text [1280]int8
+	}
 }
 
 type callsLedgerRow struct {
@@ -59,6 +65,7 @@ type callsPlan struct {
 	Path uint8
 	Args uint8
 	Env  uint8
+	Fd   uint8
 	In   struct {
 		_    structs.HostLayout
 		Arg  uint8
@@ -83,6 +90,7 @@ type callsSettingsPage struct {
 	WakeupBytes uint64
 	Canary      uint64
 	SilenceNs   uint64
+	Details     uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -103,6 +111,7 @@ const (
 	callsVarSelf            = "self"
 	callsVarWanted          = "wanted"
 	callsVarWithEnvironment = "with_environment"
+	callsVarWithFdPath      = "with_fd_path"
 	callsVarWithTexts       = "with_texts"
 )
 
@@ -174,6 +183,7 @@ type callsVariableSpecs struct {
 	Self            *ebpf.VariableSpec `ebpf:"self"`
 	Wanted          *ebpf.VariableSpec `ebpf:"wanted"`
 	WithEnvironment *ebpf.VariableSpec `ebpf:"with_environment"`
+	WithFdPath      *ebpf.VariableSpec `ebpf:"with_fd_path"`
 	WithTexts       *ebpf.VariableSpec `ebpf:"with_texts"`
 }
 
@@ -224,6 +234,7 @@ type callsVariables struct {
 	Self            *ebpf.Variable `ebpf:"self"`
 	Wanted          *ebpf.Variable `ebpf:"wanted"`
 	WithEnvironment *ebpf.Variable `ebpf:"with_environment"`
+	WithFdPath      *ebpf.Variable `ebpf:"with_fd_path"`
 	WithTexts       *ebpf.Variable `ebpf:"with_texts"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +65,7 @@ func recordCalls(t *testing.T, k *Kernel, do func(), points ...string) (all []ev
 		if !ok {
 			t.Fatalf("no point %s", name)
 		}
-		wanted.Add(p, event.FieldEnvironment)
+		wanted.Add(p, event.FieldEnvironment|event.FieldFDPath)
 	}
 	must(t, "set points", k.SetPoints(event.Syscall))
 	c := NewCalls(k)
@@ -206,6 +207,92 @@ func TestCallsAreToldExactly(t *testing.T) {
 			}
 		}
 	})
+}
+
+// actDescriptors reads from what the descriptor in its argument stands for, and closes it.
+func actDescriptors() error {
+	dir := os.Getenv("SONDE_TEST_ARG")
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	var pipe, pair [2]int
+	if err := errors.Join(unix.Pipe(pipe[:]), unix.Mkfifo("fifo", 0o600)); err != nil {
+		return err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.Rename("file", "renamed"), os.Symlink("renamed", "file")); err != nil {
+		return err
+	}
+	file, err := unix.Open("file", unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	fifo, err := unix.Open("fifo", unix.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	for _, fd := range []int{file, fifo, pipe[0], pair[0], 99} {
+		_ = unix.Close(fd)
+	}
+	return nil
+}
+
+// With fd_path the file that a descriptor stands for is told, as the kernel knows it.
+func TestDescriptorsHavePaths(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	dir := t.TempDir()
+	must(t, "write", os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	all := recordCalls(t, k, func() {
+		if got := runAct(t, "descriptors", dir).ExitStatus(); got != 0 {
+			t.Fatalf("the child ended with %d", got)
+		}
+	}, "syscall/openat/enter", "syscall/close/enter", "syscall/close/exit")
+	got := map[string]int{}
+	for i := range all {
+		ev := &all[i]
+		path := strings.ReplaceAll(string(ev.Text(event.TextFD)), dir, "DIR")
+		if kind, inode, ok := strings.Cut(strings.TrimSuffix(path, "]"), ":["); ok {
+			if n, err := strconv.ParseUint(inode, 10, 64); err != nil || n == 0 {
+				t.Errorf("path %q", path)
+			}
+			path = kind
+		}
+		got[fmt.Sprintf("%v %d %s %s", callPointOf(ev), int32(ev.Call.Args[0]), ev.Text(event.TextPath), path)]++
+	}
+	count := func(prefix, suffix string) (n int) {
+		for line, times := range got {
+			if strings.HasPrefix(line, prefix) && strings.HasSuffix(line, suffix) {
+				n += times
+			}
+		}
+		return n
+	}
+	for _, w := range []struct {
+		prefix, suffix string
+		n              int
+	}{
+		{"syscall/openat/enter -100 file ", " DIR", 1},
+		{"syscall/close/enter ", " DIR/renamed", 1},
+		{"syscall/close/enter ", " DIR/fifo", 1},
+		{"syscall/close/enter ", " pipe", 1},
+		{"syscall/close/enter ", " socket", 1},
+		{"syscall/close/enter 99 ", " ", 1},
+		{"syscall/close/exit ", " DIR/renamed", 0}, // it is no more
+	} {
+		if n := count(w.prefix, w.suffix); n != w.n {
+			t.Errorf("%s…%s: told %d times, not %d", w.prefix, w.suffix, n, w.n)
+		}
+	}
+	if t.Failed() {
+		t.Log(got)
+	}
+}
+
+func callPointOf(ev *event.Event) event.CallPoint {
+	return event.CallPoint{Number: ev.Call.Number, Exit: ev.Call.Exit}
 }
 
 func bothEnds(calls ...string) (points []string) {

@@ -1,7 +1,10 @@
 package bpf
 
 import (
+	"strconv"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
@@ -37,7 +40,7 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 		}
 		ev.Exec = event.Exec{
 			Credentials: credentials(&e.Cred), Namespaces: namespaces(&e.Ns),
-			Inode: e.Inode, Links: e.Links, Mode: e.Mode, Layer: event.Layer(e.Layer), NetworkFDs: e.NetworkFds,
+			Inode: e.Inode, Device: e.Device, Bytes: e.Bytes, ChangedNS: int64(e.ChangedNs), Links: e.Links, Mode: e.Mode, Layer: event.Layer(e.Layer), NetworkFDs: e.NetworkFds,
 		}
 		return decodeTexts(raw[unsafe.Sizeof(*e):], execTexts, e.Text[:], ev, ed)
 	case event.ProcessFork, event.OOMKill:
@@ -59,7 +62,11 @@ func decodeBody(raw []byte, ev *event.Event, ed *event.Editor) bool {
 			return false
 		}
 		ev.Call = event.Call{Number: e.Number, Exit: e.Exit != 0, Result: e.Result, Args: e.Args}
-		return decodeTexts(raw[unsafe.Sizeof(*e):], callTexts, e.Text[:], ev, ed)
+		if !decodeTexts(raw[unsafe.Sizeof(*e):], callTexts, e.Text[:], ev, ed) {
+			return false
+		}
+		nameless(e, ev, ed)
+		return true
 	case event.ProcessMmap, event.ModuleLoad, event.FileOpen:
 		e, ok := view[kernelFileEvent](raw)
 		if !ok {
@@ -123,9 +130,9 @@ const (
 
 // The texts of records, in the order in which they follow them.
 var (
-	execTexts = []event.Text{event.TextPath, event.TextArgs, event.TextCwd, event.TextExe}
+	execTexts = []event.Text{event.TextPath, event.TextArgs, event.TextCwd, event.TextExe, event.TextEnv}
 	fileTexts = []event.Text{event.TextPath}
-	callTexts = []event.Text{event.TextPath, event.TextArgs, event.TextEnv, event.TextIn, event.TextOut}
+	callTexts = []event.Text{event.TextPath, event.TextArgs, event.TextEnv, event.TextIn, event.TextOut, event.TextFD}
 )
 
 // decodeTexts takes the texts that follow a record's fixed part, one after the
@@ -146,6 +153,23 @@ func decodeTexts(raw []byte, texts []event.Text, lengths []uint16, ev *event.Eve
 		raw = raw[n:]
 	}
 	return len(raw) == 0
+}
+
+// nameless gives what has no path, sockets and pipes, the name that /proc has for it.
+func nameless(e *kernelCallEvent, ev *event.Event, ed *event.Editor) {
+	if ev.Texts[event.TextFD].Len > 0 {
+		return
+	}
+	room := make([]byte, 0, len("socket:[]")+20)
+	switch e.FdMode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		room = append(room, "socket:["...)
+	case unix.S_IFIFO:
+		room = append(room, "pipe:["...)
+	default:
+		return
+	}
+	ed.Set(ev, event.TextFD, append(strconv.AppendUint(room, e.FdInode, 10), ']'), false)
 }
 
 func credentials(c *kernelCredentials) event.Credentials {

@@ -95,6 +95,42 @@ func TestExecTellsNetworkDescriptors(t *testing.T) {
 	}
 }
 
+// The executed file is told so that it can be known again, as stat shows it.
+func TestExecTellsItsFile(t *testing.T) {
+	ev := execOf(t, nil, "/", "x")
+	var st unix.Stat_t
+	must(t, "stat", unix.Stat("/proc/self/exe", &st))
+	if x := &ev.Exec; x.Inode != st.Ino || x.Bytes != uint64(st.Size) || x.ChangedNS != st.Ctim.Nano() || x.Device == 0 {
+		t.Errorf("file %+v, want %+v", x, st)
+	}
+}
+
+// The environment is told while it is wanted, without values that are secret.
+func TestExecTellsEnvironmentsOnRequest(t *testing.T) {
+	k := newKernel(t, Options{RingBytes: 1 << 20})
+	_, e := recordProcesses(t, k, ProcessesOptions{})
+	pids := map[uint32]string{}
+	for _, env := range []string{"SONDE_TEST_ACT=exit\x00SONDE_TEST_ARG=0\x00API_TOKEN=\x00", ""} {
+		must(t, "want environments", k.TellEnvironments(env != ""))
+		cmd := act("exit", "0")
+		cmd.Env = []string{"SONDE_TEST_ACT=exit", "SONDE_TEST_ARG=0", "API_TOKEN=hush"}
+		must(t, "run", cmd.Run())
+		pids[uint32(cmd.Process.Pid)] = env
+	}
+	told := 0
+	for _, ev := range stop(t, k, e) {
+		if want, ours := pids[ev.Process.PID]; ours && ev.Point == event.ProcessExec {
+			told++
+			if got := string(ev.Text(event.TextEnv)); got != want || strings.Contains(string(ev.Data), "hush") {
+				t.Errorf("environment %q, want %q", got, want)
+			}
+		}
+	}
+	if told != len(pids) {
+		t.Errorf("%d execs were told, not %d", told, len(pids))
+	}
+}
+
 // Of a file on an overlay it is told whether it is as the layers below have it.
 func TestExecTellsLayers(t *testing.T) {
 	testenv.Root(t)

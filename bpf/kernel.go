@@ -236,7 +236,19 @@ const (
 	settingWakeupBytes
 	settingCanary
 	settingSilence
+	settingDetails
 )
+
+// detailEnvironment has the environment of a new program told (headers/event.bpf.h).
+const detailEnvironment = 1
+
+// TellEnvironments says whether events of execs carry the environment of the new program.
+func (k *Kernel) TellEnvironments(tell bool) error {
+	if tell {
+		return k.set(settingDetails, detailEnvironment)
+	}
+	return k.set(settingDetails, 0)
+}
 
 func (k *Kernel) set(word int64, value uint64) error {
 	if err := writeUint64(k.settings, word, value); err != nil {

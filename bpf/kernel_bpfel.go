@@ -14,15 +14,17 @@ import (
 )
 
 type kernelCallEvent struct {
-	_      structs.HostLayout
-	H      kernelEventHeader
-	Result int64
-	Args   [6]uint64
-	Number uint16
-	Exit   uint8
-	Pad    uint8
-	Text   [5]uint16
-	Pads   uint16
+	_       structs.HostLayout
+	H       kernelEventHeader
+	Result  int64
+	Args    [6]uint64
+	FdInode uint64
+	Number  uint16
+	FdMode  uint16
+	Exit    uint8
+	Pad     [3]uint8
+	Text    [6]uint16
+	Pads    [2]uint16
 }
 
 type kernelCanaryEvent struct {
@@ -81,11 +83,15 @@ type kernelExecEvent struct {
 	Cred       kernelCredentials
 	Ns         kernelNamespaces
 	Inode      uint64
+	Bytes      uint64
+	ChangedNs  uint64
+	Device     uint32
 	Links      uint32
 	Mode       uint16
 	Layer      uint8
 	NetworkFds uint8
-	Text       [4]uint16
+	Text       [5]uint16
+	Pad        uint16
 }
 
 type kernelExitEvent struct {
@@ -202,6 +208,7 @@ type kernelSettingsPage struct {
 	WakeupBytes uint64
 	Canary      uint64
 	SilenceNs   uint64
+	Details     uint64
 }
 
 type kernelSignalEvent struct {

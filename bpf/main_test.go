@@ -14,21 +14,22 @@ import (
 // guest kernels hold nothing but this binary, so it brings its own workloads.
 // The key is the value of SONDE_TEST_ACT.
 var acts = map[string]func() error{
-	"accept":  actAccept,
-	"acts":    actActs,
-	"calls":   actCalls,
-	"eat":     actEat,
-	"end":     actEnd,
-	"exit":    actExit,
-	"nest":    actNest,
-	"opens":   actOpens,
-	"sensor":  actSensor,
-	"setns":   actSetns,
-	"sleep":   actSleep,
-	"spin":    actSpin,
-	"storm":   actStorm,
-	"threads": actThreads,
-	"udpsend": actSendUDP,
+	"accept":      actAccept,
+	"acts":        actActs,
+	"calls":       actCalls,
+	"descriptors": actDescriptors,
+	"eat":         actEat,
+	"end":         actEnd,
+	"exit":        actExit,
+	"nest":        actNest,
+	"opens":       actOpens,
+	"sensor":      actSensor,
+	"setns":       actSetns,
+	"sleep":       actSleep,
+	"spin":        actSpin,
+	"storm":       actStorm,
+	"threads":     actThreads,
+	"udpsend":     actSendUDP,
 }
 
 func TestMain(m *testing.M) {

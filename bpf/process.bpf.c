@@ -163,7 +163,7 @@ static __always_inline int process_fork(struct bpf_raw_tracepoint_args *ctx, boo
  */
 struct exec_draft {
 	struct exec_event e;
-	char text[PATH_LEN + ARGS_LEN + 2 * SEEN_LEN];
+	char text[PATH_LEN + ARGS_LEN + 2 * SEEN_LEN + ENV_LEN];
 	struct path_room room;
 };
 
@@ -191,17 +191,18 @@ static __always_inline __u32 draft_path(struct exec_draft *x, const char *path)
 	return n - 1;
 }
 
-static __always_inline __u32 draft_args(struct exec_draft *x, __u32 at, struct task_struct *t)
+/* Strings of the new program, which lie in one piece. */
+static __always_inline __u32 draft_strings(struct exec_draft *x, __u32 at, __u32 room,
+					   enum text which, unsigned long begin, unsigned long end)
 {
-	unsigned long begin = BPF_CORE_READ(t, mm, arg_start);
-	unsigned long size = BPF_CORE_READ(t, mm, arg_end) - begin;
-	__u32 len = size < ARGS_LEN ? size : ARGS_LEN;
+	unsigned long size = end - begin;
+	__u32 len = size < room ? size : room;
 
-	if (at > PATH_LEN || bpf_probe_read_user(x->text + at, len, (void *)begin)) {
-		x->e.text[TEXT_ARGS] = TEXT_UNREADABLE;
+	if (at > sizeof(x->text) - room || bpf_probe_read_user(x->text + at, len, (void *)begin)) {
+		x->e.text[which] = TEXT_UNREADABLE;
 		return at;
 	}
-	x->e.text[TEXT_ARGS] = size > len ? len | TEXT_TRUNCATED : len;
+	x->e.text[which] = size > len ? len | TEXT_TRUNCATED : len;
 	return at + len;
 }
 
@@ -241,6 +242,7 @@ static __always_inline void send_exec(struct linux_binprm *bprm)
 	struct fs_struct *fs = BPF_CORE_READ(t, fs);
 	struct file *file = BPF_CORE_READ(bprm, file);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct mm_struct *mm = BPF_CORE_READ(t, mm);
 	struct exec_draft *x;
 	__u32 zero = 0, len;
 
@@ -254,14 +256,22 @@ static __always_inline void send_exec(struct linux_binprm *bprm)
 	fill_credentials(&x->e.cred, t);
 	fill_namespaces(&x->e.ns, t);
 	x->e.inode = BPF_CORE_READ(inode, i_ino);
+	x->e.bytes = BPF_CORE_READ(inode, i_size);
+	x->e.changed_ns = changed_ns(inode);
+	x->e.device = BPF_CORE_READ(inode, i_sb, s_dev);
 	x->e.links = BPF_CORE_READ(inode, i_nlink);
 	x->e.mode = BPF_CORE_READ(inode, i_mode);
 	x->e.layer = layer_of(inode);
 	x->e.network_fds = network_fds();
 	len = draft_path(x, BPF_CORE_READ(bprm, filename));
-	len = draft_args(x, len, t);
-	len = draft_seen(x, len, SEEN_LEN, TEXT_CWD, &fs->pwd, t);
-	len = draft_seen(x, len, 0, TEXT_EXE, &file->f_path, t);
+	len = draft_strings(x, len, ARGS_LEN, TEXT_ARGS, BPF_CORE_READ(mm, arg_start),
+			    BPF_CORE_READ(mm, arg_end));
+	len = draft_seen(x, len, SEEN_LEN + ENV_LEN, TEXT_CWD, &fs->pwd, t);
+	len = draft_seen(x, len, ENV_LEN, TEXT_EXE, &file->f_path, t);
+	x->e.text[TEXT_ENV] = 0;
+	if (detail_on(DETAIL_ENVIRONMENT))
+		len = draft_strings(x, len, ENV_LEN, TEXT_ENV, BPF_CORE_READ(mm, env_start),
+				    BPF_CORE_READ(mm, env_end));
 	if (len <= sizeof(x->text))
 		event_send(&x->e.h, sizeof(x->e) + len);
 }

@@ -84,13 +84,17 @@ type processExecDraft struct {
 			User            uint32
 		}
 		Inode      uint64
+		Bytes      uint64
+		ChangedNs  uint64
+		Device     uint32
 		Links      uint32
 		Mode       uint16
 		Layer      uint8
 		NetworkFds uint8
-		Text       [4]uint16
+		Text       [5]uint16
+		Pad        uint16
 	}
-	Text [7168]int8
+	Text [11264]int8
 	Room struct {
 		_    structs.HostLayout
 		Text [1280]int8
@@ -116,6 +120,7 @@ type processSettingsPage struct {
 	WakeupBytes uint64
 	Canary      uint64
 	SilenceNs   uint64
+	Details     uint64
 }
 
 type processWorkload struct {

@@ -69,6 +69,7 @@ type profileSettingsPage struct {
 	WakeupBytes uint64
 	Canary      uint64
 	SilenceNs   uint64
+	Details     uint64
 }
 
 type profileSpaceKey struct {

@@ -99,6 +99,7 @@ type tcpSettingsPage struct {
 	WakeupBytes uint64
 	Canary      uint64
 	SilenceNs   uint64
+	Details     uint64
 }
 
 type tcpSocketRecord struct {

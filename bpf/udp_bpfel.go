@@ -103,6 +103,7 @@ type udpSettingsPage struct {
 	WakeupBytes uint64
 	Canary      uint64
 	SilenceNs   uint64
+	Details     uint64
 }
 
 // Names of all BPF objects in the ELF.

@@ -9,6 +9,7 @@ import (
 	"github.com/sonde-ebpf/sonde/collectors"
 	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/container"
+	"github.com/sonde-ebpf/sonde/internal/digest"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/metric"
 	"github.com/sonde-ebpf/sonde/internal/procfs"
@@ -60,6 +61,10 @@ func (f fakeReader) Stats() bpf.EventStats { return bpf.EventStats(f) }
 type fakeSanitized event.Sanitized
 
 func (f fakeSanitized) Sanitized() event.Sanitized { return event.Sanitized(f) }
+
+type fakeDigests digest.Counts
+
+func (f fakeDigests) Counts() digest.Counts { return digest.Counts(f) }
 
 type fakeRings fake[[]bpf.RingStat]
 

@@ -23,7 +23,7 @@ var (
 		"Events that fit a detection rule.",
 		ruleLabel, metric.Enum("severity", event.AllSeverities()...))
 	ruleFailures = declared.Counter("rule_failures_total",
-		"Events about which a detection rule could not decide as it should: its condition had no value, or asked for a text that the kernel could not read.",
+		"Events about which a detection rule could not decide as it should: its condition had no value, or asked for what the kernel could not read.",
 		ruleLabel, metric.Enum("reason", rules.AllFailures()...))
 )
 

@@ -33,6 +33,7 @@ type sources struct {
 	sanitized  fakeSanitized
 	sessions   fakeSessions
 	rules      *rules.Engine
+	digests    fakeDigests
 	probes     fakeProbes
 	programs   fakePrograms
 	maps       fakeMaps
@@ -118,6 +119,7 @@ func busy() sources {
 	s.sanitized = fakeSanitized{Cut: 2, Repaired: 1, Unreadable: 3, Redacted: 4}
 	s.sessions = busySessions(delay)
 	s.rules = busyRules()
+	s.digests = fakeDigests{7, 1, 2, 3, 4}
 	s.probes = fakeProbes{
 		{Probe: "kernel", Attached: true, Attach: "tp_btf"},
 		{Probe: "udp", Reason: "attach cgroup_skb: operation not permitted\nsecond line"},
@@ -171,6 +173,7 @@ func (s *sources) collectors() map[string]collectors.Collector {
 			collectors.NewStrings(s.sanitized, attached),
 			collectors.NewSessions(s.sessions),
 			collectors.NewRules(s.rules, attached),
+			collectors.NewDigests(s.digests, attached),
 			collectors.NewRings(s.rings, s.pipeline),
 			collectors.NewCanary(s.pipeline),
 			collectors.NewOperations(s.pipeline),

@@ -37,9 +37,10 @@ enum point {
 #define COMM_LEN 16
 
 /* Texts, in the order in which they lie in a record, and their bounds: as in decode.go. */
-enum text { TEXT_PATH, TEXT_ARGS, TEXT_CWD, TEXT_EXE, TEXTS };
+enum text { TEXT_PATH, TEXT_ARGS, TEXT_CWD, TEXT_EXE, TEXT_ENV, TEXTS };
 #define PATH_LEN 1024
 #define ARGS_LEN 4096
+#define ENV_LEN 4096
 #define SEEN_LEN 1024 /* of a path that the kernel knows: TEXT_CWD, TEXT_EXE */
 
 /* In a text's length: there was more of it, or it could not be read. */
@@ -93,11 +94,15 @@ struct exec_event {
 	struct credentials cred;
 	struct namespaces ns;
 	__u64 inode;
+	__u64 bytes;
+	__u64 changed_ns; /* when the file last changed, since 1970 */
+	__u32 device;
 	__u32 links;
 	__u16 mode;
 	__u8 layer;
 	__u8 network_fds; /* bit n: descriptor n, below 3, is an Internet socket */
 	__u16 text[TEXTS];
+	__u16 pad;
 };
 
 struct fork_event {
@@ -177,20 +182,23 @@ struct signal_event {
 /* The victim is what the child of a fork_event is. */
 
 /* Texts of a call, in the order in which they follow its record. */
-enum call_text { CALL_PATH, CALL_ARGS, CALL_ENV, CALL_IN, CALL_OUT, CALL_TEXTS };
-#define ENV_LEN 4096
+enum call_text { CALL_PATH, CALL_ARGS, CALL_ENV, CALL_IN, CALL_OUT, CALL_FD, CALL_TEXTS };
 #define BLOCK_LEN 128 /* of memory that a call is given or fills: CALL_IN, CALL_OUT */
 
 struct call_event {
 	struct event_header h;
 	__s64 result;
 	__u64 args[6];
+	__u64 fd_inode; /* of the file whose path CALL_FD is */
 	__u16 number;
+	__u16 fd_mode;
 	__u8 exit;
-	__u8 pad;
+	__u8 pad[3];
 	__u16 text[CALL_TEXTS];
-	__u16 pads;
+	__u16 pads[2];
 };
+
+#define DETAIL_ENVIRONMENT 1 /* of a new program */
 
 /*
  * settings: the few words that user space sends down, in one mmapped page.
@@ -204,6 +212,7 @@ struct settings_page {
 	__u64 wakeup_bytes;
 	__u64 canary; /* tid of the canary thread, in the initial pid namespace */
 	__u64 silence_ns;
+	__u64 details; /* DETAIL_*: what is told on request only */
 };
 
 struct {
@@ -256,6 +265,14 @@ static __always_inline bool point_on(enum point point)
 	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
 
 	return s && (s->points & (1ULL << point));
+}
+
+static __always_inline bool detail_on(__u64 detail)
+{
+	__u32 zero = 0;
+	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
+
+	return s && (s->details & detail);
 }
 
 static __always_inline void event_begin(struct event_header *h, enum point point)

@@ -273,13 +273,29 @@ struct linux_binprm {
 
 struct super_block {
 	unsigned long s_magic;
+	__u32 s_dev;
+};
+
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
 };
 
 struct inode {
 	struct super_block *i_sb;
+	__s64 i_size;
+	__s64 i_ctime_sec; /* since 6.11 */
+	__u32 i_ctime_nsec;
 	__u16 i_mode;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+};
+
+struct inode___before_6_11 {
+	struct timespec64 __i_ctime;
+};
+struct inode___before_6_6 {
+	struct timespec64 i_ctime;
 };
 
 struct qstr {

@@ -60,6 +60,41 @@ static __always_inline void fill_namespaces(struct namespaces *n, struct task_st
 	n->user = BPF_CORE_READ(t, cred, user_ns, ns.inum);
 }
 
+#define S_IFMT 0170000
+#define S_IFDIR 0040000
+#define S_IFREG 0100000
+#define S_IFSOCK 0140000
+#define S_IROTH 04
+
+/* The open file behind a descriptor, NULL for none. */
+static __always_inline struct file *file_of_fd(struct task_struct *t, __u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(t, files, fdt);
+	struct file **files, *file = NULL;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
+/* When a file last changed, in nanoseconds since 1970. */
+static __always_inline __u64 changed_ns(struct inode *inode)
+{
+	struct inode___before_6_11 *of_6_6 = (void *)inode;
+	struct inode___before_6_6 *old = (void *)inode;
+
+	if (bpf_core_field_exists(inode->i_ctime_sec)) /* the upper bits are the kernel's marks */
+		return BPF_CORE_READ(inode, i_ctime_sec) * 1000000000 +
+		       (BPF_CORE_READ(inode, i_ctime_nsec) & 0x3fffffff);
+	if (bpf_core_field_exists(of_6_6->__i_ctime))
+		return BPF_CORE_READ(of_6_6, __i_ctime.tv_sec) * 1000000000 +
+		       (BPF_CORE_READ(of_6_6, __i_ctime.tv_nsec) & 0x3fffffff);
+	return BPF_CORE_READ(old, i_ctime.tv_sec) * 1000000000 +
+	       BPF_CORE_READ(old, i_ctime.tv_nsec);
+}
+
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 
 /*

@@ -127,6 +127,7 @@ func (p *probes) pipelineCollectors() collectors.Group {
 		collectors.NewStrings(&p.editor, p.attached),
 		collectors.NewSessions(p.sessions),
 		collectors.NewRules(p.rules, p.attached),
+		collectors.NewDigests(p.digests, p.attached),
 		collectors.NewCanary(p.pipeline),
 		collectors.NewOperations(p.timers),
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sonde-ebpf/sonde/collectors"
 	"github.com/sonde-ebpf/sonde/internal/blackbox"
 	"github.com/sonde-ebpf/sonde/internal/config"
+	"github.com/sonde-ebpf/sonde/internal/digest"
 	"github.com/sonde-ebpf/sonde/internal/event"
 	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/profile"
@@ -53,6 +54,7 @@ type probes struct {
 	model    *model
 	profiles *profile.Node
 	sessions *sessions
+	digests  *digester
 	rules    *rules.Engine
 
 	// A probe that was refused or is switched off is nil.
@@ -170,7 +172,8 @@ func (p *probes) loadKernel() (string, error) {
 		return "", err
 	}
 	p.rules = rules.NewEngine(rules.Self{PID: p.kernel.Self().PID, HostMount: p.opts.machine.hostMounts()})
-	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules, p.governor,
+	p.digests = &digester{Digests: digest.New(p.opts.machine.fs.OpenExecutable), editor: &p.editor}
+	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules, p.governor, p.digests,
 		stream.QueueSize{Events: limits.QueueEvents, TextBytes: int(limits.QueueTextBytes)})
 	p.model.teller.publish = p.sessions.Publish
 	if err := p.kernel.SetPoints(picturePoints...); err != nil {
@@ -346,6 +349,7 @@ func (p *probes) Run() error {
 		return nil
 	})
 	g.Go(func() error { return p.model.run(work, p.survey) })
+	g.Go(func() error { return p.digests.Run(work) })
 	g.Go(func() error {
 		if err := p.governor.Run(work); err != nil {
 			p.opts.log.Warn("nothing is shed when memory is short", "err", err)

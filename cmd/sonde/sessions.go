@@ -37,7 +37,7 @@ var picturePoints = []event.Point{
 	event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen,
 }
 
-func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *rules.Engine, g *shed.Governor, queue stream.QueueSize) *sessions {
+func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *rules.Engine, g *shed.Governor, d *digester, queue stream.QueueSize) *sessions {
 	s := &sessions{log: log, machine: m, acts: bpf.NewActs(k), listed: map[string]string{}}
 	calls := bpf.NewCalls(k)
 	s.Manager = stream.NewManager(stream.ManagerOptions{
@@ -47,13 +47,17 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *
 			points, ends := r.Set().Points() // wanted whether or not a session wants them
 			w.Points, w.Calls = append(w.Points, points...), w.Calls.Plus(ends)
 			m.model.tell(w.Points)
+			d.wanted.Store(w.Digests)
 			m.model.teller.want(slices.Contains(w.Points, event.NetworkReport))
-			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points)); err != nil {
+			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points), k.TellEnvironments(w.Environments)); err != nil {
 				return err
 			}
 			return k.SetPoints(append(w.Points, picturePoints...)...)
 		},
-		Mark:    r.Mark,
+		Mark: func(ev *event.Event) {
+			d.add(ev)
+			r.Mark(ev)
+		},
 		Now:     m.model.clock.Now,
 		Below:   m.model.store.Below,
 		Admit:   g.Admit,

@@ -32,6 +32,7 @@ var unmoved = map[string]string{
 	"sonde_connection_reports_missed_total":    "connections that end sooner than they are looked at",
 	"sonde_event_clock_anomalies_total":        "a clock that jumps",
 	"sonde_events_dropped_total":               "a reader that is too slow: TestStoppedReaderLosesEventsNotCounts",
+	"sonde_executable_digests_total":           "a session that wants digests",
 	"sonde_gvisor_dropped_total":               "a sandbox",
 	"sonde_gvisor_events_total":                "a sandbox",
 	"sonde_gvisor_malformed_total":             "a sandbox",

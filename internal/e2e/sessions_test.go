@@ -3,6 +3,8 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,7 +41,8 @@ func withSession(t *testing.T, flags ...string) (a *agent, events string) {
 	t.Helper()
 	dir := t.TempDir()
 	events, file := filepath.Join(dir, "events.json"), filepath.Join(dir, "sonde.yaml")
-	config := `sessions: [{name: all, points: [{name: process/exec}, {name: process/exit}], sinks: [{name: jsonl, config: {path: ` + events + `}}]}]`
+	config := `sessions: [{name: all, points: [{name: process/exec, optional_fields: [environment, binary_sha256]}, {name: process/exit}],
+  sinks: [{name: jsonl, config: {path: ` + events + `}}]}]`
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +88,31 @@ func TestSessionWritesWhatHappened(t *testing.T) {
 	if want := []string{`exec one "two words"`, "exit " + shell}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	sleeper := realPath(t, "/bin/sleep")
+	content, err := os.ReadFile(sleeper)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := fmt.Sprintf("%x", sha256.Sum256(content))
+	waitUntil(t, func() error {
+		sleep := exec.Command(sleeper, "0.2") // time to look at its file
+		sleep.Env = []string{"COLOUR=blue"}
+		if err := sleep.Run(); err != nil {
+			return err
+		}
+		told := slices.ContainsFunc(lines(t, path), func(ev *tetragon.GetEventsResponse) bool {
+			p := ev.GetProcessExec().GetProcess()
+			return p.GetBinary() == sleeper && ev.NodeLabels["sonde.sha256"] == digest && len(p.EnvironmentVariables) == 1 && p.EnvironmentVariables[0].Value == "blue"
+		})
+		if !told {
+			return errors.New("no exec is told with its environment and the digest of its file")
+		}
+		return nil
+	})
 	f := a.families(t)
+	if sum(f, "sonde_executable_digests_total", "result=known") == 0 {
+		t.Error("no digest was known")
+	}
 	matched, delivered := sum(f, "sonde_events_matched_total"), sum(f, "sonde_events_delivered_total")
 	if dropped, queued := sum(f, "sonde_events_dropped_total", "stage=sink")+sum(f, "sonde_events_dropped_total", "stage=session"), sum(f, "sonde_session_queue_length"); delivered == 0 || matched < delivered+dropped || matched > delivered+dropped+queued+100 {
 		t.Errorf("matched %v, delivered %v, dropped %v, queued %v", matched, delivered, dropped, queued)
@@ -109,7 +136,9 @@ func TestNoProcessArguments(t *testing.T) {
 	}
 	t.Cleanup(func() { in.Close(); before.Wait() })
 	a, path := withSession(t, "--no-process-arguments")
-	if err := exec.Command("/bin/true", secret).Run(); err != nil {
+	after := exec.Command("/bin/true", secret)
+	after.Env = []string{"VARIABLE=" + secret}
+	if err := after.Run(); err != nil {
 		t.Fatal(err)
 	}
 	program := realPath(t, "/bin/true")

@@ -78,11 +78,18 @@ func (p CallPoint) AppendTo(b []byte) []byte {
 }
 
 // OptionalFields returns the fields that only some points can tell, and this one does.
-func (p CallPoint) OptionalFields() Fields {
-	if s := SchemaOf(p.Number); s != nil && !p.Raw && s.Environment > 0 {
-		return FieldEnvironment
+func (p CallPoint) OptionalFields() (f Fields) {
+	s := SchemaOf(p.Number)
+	if s == nil || p.Raw {
+		return 0
 	}
-	return 0
+	if s.Environment > 0 {
+		f |= FieldEnvironment
+	}
+	if s.Descriptor() > 0 {
+		f |= FieldFDPath
+	}
+	return f
 }
 
 func (p CallPoint) String() string { return string(p.AppendTo(nil)) }
@@ -119,6 +126,7 @@ type WantedCalls struct {
 	All         CallSet
 	Texts       CallSet // those of which what the arguments point at is wanted, too
 	Environment CallSet // those of which the environment is wanted besides
+	FDPaths     CallSet // those of which the path of their descriptor is wanted besides
 }
 
 // Add adds what a session wants of one end of a call.
@@ -130,6 +138,9 @@ func (w *WantedCalls) Add(p CallPoint, fields Fields) {
 	if !p.Raw && fields&FieldEnvironment != 0 {
 		w.Environment.Add(p)
 	}
+	if !p.Raw && fields&FieldFDPath != 0 {
+		w.FDPaths.Add(p)
+	}
 }
 
 // Plus returns what either of two wants.
@@ -137,6 +148,7 @@ func (w WantedCalls) Plus(o WantedCalls) WantedCalls {
 	w.All.join(&o.All)
 	w.Texts.join(&o.Texts)
 	w.Environment.join(&o.Environment)
+	w.FDPaths.join(&o.FDPaths)
 	return w
 }
 

@@ -14,6 +14,17 @@ type CallSchema struct {
 	In, Out CallBlock
 }
 
+// Descriptor is the argument, counted from 1, that is a descriptor of an open file or the
+// working directory; 0 for none.
+func (s *CallSchema) Descriptor() uint8 {
+	for i := range s.Fields {
+		if f := &s.Fields[i]; f.Kind == CallInt32 && (f.Name == "fd" || f.Name == "old_fd") {
+			return f.At + 1
+		}
+	}
+	return 0
+}
+
 // CallBlock is memory that an argument, counted from 1, points at.
 type CallBlock struct{ Arg, Size uint8 }
 

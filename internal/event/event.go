@@ -123,6 +123,9 @@ type Exec struct {
 	Credentials Credentials
 	Namespaces  Namespaces
 	Inode       uint64 // of the executed file
+	Device      uint32 // of its file system, as the kernel writes it
+	Bytes       uint64 // its size
+	ChangedNS   int64  // when it last changed, since 1970
 	Links       uint32 // to it; 0 for a deleted file and for a memfd
 	Mode        uint16 // of it, with the bits of setuid and setgid
 	Layer       Layer  // of it

@@ -22,6 +22,8 @@ const (
 	FieldParent
 	FieldAncestors
 	FieldEnvironment
+	FieldFDPath
+	FieldDigest
 
 	fieldEnd
 )
@@ -33,11 +35,14 @@ const FieldRaw Fields = 1 << 31
 var fieldNames = []string{
 	"time", "thread_id", "task_start_time", "group_id", "thread_group_start_time", "container_id",
 	"credentials", "cwd", "process_name", "parent_thread_group_id", "is_exec_session",
-	"capabilities", "namespaces", "parent", "ancestors", "envv",
+	"capabilities", "namespaces", "parent", "ancestors", "envv", "fd_path", "binary_sha256",
 }
 
 // ParseField returns the field of that name.
 func ParseField(name string) (f Fields, ok bool) {
+	if name == "environment" || name == "env" { // what it is called elsewhere
+		return FieldEnvironment, true
+	}
 	for i, known := range fieldNames {
 		if known == name {
 			return 1 << i, true
@@ -60,5 +65,5 @@ func (f Fields) Names() []string {
 // AllFields is the set of all. The optional ones are told by some points only.
 const (
 	AllFields      = fieldEnd - 1
-	OptionalFields = FieldEnvironment
+	OptionalFields = FieldEnvironment | FieldFDPath | FieldDigest
 )

@@ -22,8 +22,11 @@ const (
 	TextEnv // the environment, a NUL after each variable
 	TextIn  // syscall: memory that the call was given, bytes as they are
 	TextOut // syscall: memory that the call has filled, bytes as they are
+	TextFD  // syscall: path of the file that its descriptor stands for, as the process sees it
 
-	TextKinds = int(TextOut) + 1
+	TextDigest // process/exec: SHA-256 of the executed file, bytes as they are
+
+	TextKinds = int(TextDigest) + 1
 )
 
 // Bounds of the texts, in bytes. The kernel side cuts at the same lengths.
@@ -35,21 +38,24 @@ const (
 
 	EnvLen   = 4096
 	BlockLen = 128 // TextIn, TextOut
+	FDLen    = 1024
+
+	DigestLen = 32 // not of the kernel side
 
 	ContainerLen = 256 // not of the kernel side
 	NetworkLen   = 256 // not of the kernel side
 
-	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen + NetworkLen + EnvLen + 2*BlockLen
+	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen + NetworkLen + EnvLen + 2*BlockLen + FDLen + DigestLen
 )
 
 // bounds is the longest that each text may be.
 var bounds = [TextKinds]int{
 	TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen, TextContainer: ContainerLen, TextNetwork: NetworkLen,
-	TextEnv: EnvLen, TextIn: BlockLen, TextOut: BlockLen,
+	TextEnv: EnvLen, TextIn: BlockLen, TextOut: BlockLen, TextFD: FDLen, TextDigest: DigestLen,
 }
 
 // binary reports whether a text is no text but bytes that nobody reads as one.
-func (t Text) binary() bool { return t == TextIn || t == TextOut }
+func (t Text) binary() bool { return t == TextIn || t == TextOut || t == TextDigest }
 
 // Span is where a text lies in an event's data, and what is wrong with it.
 type Span struct {
@@ -59,7 +65,7 @@ type Span struct {
 }
 
 // Text returns one of the event's texts, empty if it has none. It is valid UTF-8 but
-// for TextIn and TextOut, and lives as long as the event is not reused.
+// for TextIn, TextOut and TextDigest, and lives as long as the event is not reused.
 func (e *Event) Text(t Text) []byte {
 	s := e.Texts[t]
 	return e.Data[s.At : s.At+s.Len]

@@ -23,6 +23,7 @@ var layers = map[string]int{
 	"bpf":                 1,
 	"internal/procfs":     1,
 	"internal/config":     1,
+	"internal/digest":     1,
 	"internal/gvisor":     1,
 	"internal/metric":     1,
 	"internal/blackbox":   2,

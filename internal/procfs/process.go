@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strconv"
 )
@@ -38,6 +39,11 @@ func (f FS) cgroups(process string) (v2 string, v1 []string, err error) {
 type ProcessStat struct {
 	State byte   // 'R', 'S', … 'Z' once it has ended
 	Start uint64 // since boot, in ticks of 10 ms
+}
+
+// OpenExecutable opens the file that a process executes, whatever its path means here.
+func (f FS) OpenExecutable(pid uint32) (*os.File, error) {
+	return os.Open(filepath.Join(f.process(pid), "exe"))
 }
 
 // TickNS is the length of a tick of ProcessStat.Start in nanoseconds: USER_HZ is

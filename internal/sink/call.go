@@ -49,6 +49,9 @@ func (t *lines) callArguments(ev *event.Event) {
 		for i := range s.Fields {
 			t.callField(ev, &s.Fields[i])
 		}
+		if path := ev.Text(event.TextFD); len(path) > 0 && ev.Fields&event.FieldFDPath != 0 {
+			t.text(view(path), "fd_path")
+		}
 	}
 	if c.Exit {
 		t.wideSigned(c.Result, "result")

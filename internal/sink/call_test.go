@@ -72,6 +72,8 @@ func TestCallsAsLines(t *testing.T) {
 	execve := with(with(with(named(t, "syscall/execve/exit"), event.TextPath, []byte("/bin/ls")), event.TextArgs, []byte("ls\x00\x00")), event.TextEnv, []byte("A=1\x00"))
 	withEnv := *execve
 	withEnv.Fields = event.FieldEnvironment
+	withFD := *with(named(t, "syscall/close/enter", 3), event.TextFD, []byte("/tmp/x"))
+	withFD.Fields = event.FieldFDPath
 	for _, test := range []struct {
 		ev     *event.Event
 		subsys string
@@ -83,6 +85,8 @@ func TestCallsAsLines(t *testing.T) {
 		{named(t, "syscall/chdir/enter"), "syscalls", `call pathname=""`},
 		{execve, "syscalls", `call pathname="/bin/ls" argv="ls" argv="" result=0`},
 		{&withEnv, "syscalls", `call pathname="/bin/ls" argv="ls" argv="" envv="A=1" result=0`},
+		{&withFD, "syscalls", `call fd=3 fd_path="/tmp/x"`},
+		{with(named(t, "syscall/close/enter", 3), event.TextFD, []byte("/tmp/x")), "syscalls", "call fd=3"},
 		{with(named(t, "syscall/connect/enter", 3), event.TextIn, []byte("\x02\x00\x01\xbb\x7f\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00")), "syscalls", "call fd=3 address=AF_INET 127.0.0.1 443"},
 		{with(named(t, "syscall/bind/enter", 3), event.TextIn, []byte("\x01\x00/run/x\x00y")), "syscalls", `call fd=3 address=AF_UNIX "/run/x"`},
 		{with(named(t, "syscall/bind/enter", 3), event.TextIn, []byte("\x11\x00\xff")), "syscalls", "call fd=3 address=1100ff"},

@@ -134,6 +134,16 @@ func (j *json) base64(name string, raw []byte) {
 	j.next = true
 }
 
+func (j *json) hex(name string, raw []byte) {
+	j.key(name)
+	j.b = append(j.b, '"')
+	for _, c := range raw {
+		j.b = append(j.b, hex[c>>4], hex[c&15])
+	}
+	j.b = append(j.b, '"')
+	j.next = true
+}
+
 const hex = "0123456789abcdef"
 
 // plain are the bytes that stand for themselves between quotes.

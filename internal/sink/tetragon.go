@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -67,16 +68,24 @@ const (
 	LabelSeverity  = "sonde.severity"  // the worst
 	LabelTechnique = "sonde.technique" // of MITRE ATT&CK, one for each rule
 	LabelSource    = "sonde.source"    // gvisor: the event is from the kernel of a sandbox
+	LabelDigest    = "sonde.sha256"    // of the executed file, hexadecimal
 )
 
 func (t *lines) labels(ev *event.Event) {
-	if len(ev.Rules) == 0 && ev.Source == event.SourceKernel {
+	var digest []byte
+	if ev.Fields&event.FieldDigest != 0 {
+		digest = ev.Text(event.TextDigest)
+	}
+	if len(ev.Rules) == 0 && ev.Source == event.SourceKernel && len(digest) == 0 {
 		return
 	}
 	j := &t.json
 	j.object("node_labels")
 	if ev.Source != event.SourceKernel {
 		j.string(LabelSource, ev.Source.String())
+	}
+	if len(digest) > 0 {
+		j.hex(LabelDigest, digest)
 	}
 	if len(ev.Rules) > 0 {
 		t.marks(ev.Rules)
@@ -324,6 +333,27 @@ func (t *lines) became(ev *event.Event) {
 		t.credentials(&x.Credentials)
 	}
 	t.properties(ev)
+	if ev.Fields&event.FieldEnvironment != 0 {
+		t.environment(ev.Text(event.TextEnv))
+	}
+}
+
+// environment writes variables that each end in a NUL; what has no name is left out.
+func (t *lines) environment(env []byte) {
+	j := &t.json
+	j.key("environment_variables")
+	j.open('[')
+	for len(env) > 0 {
+		var one []byte
+		one, env, _ = bytes.Cut(env, []byte{0})
+		if name, value, ok := bytes.Cut(one, []byte{'='}); ok {
+			j.open('{')
+			j.string("Key", view(name))
+			j.string("Value", view(value))
+			j.close('}')
+		}
+	}
+	j.close(']')
 }
 
 func (t *lines) capabilities(name string, set uint64) {

@@ -106,6 +106,9 @@ func TestLinesAreTetragons(t *testing.T) {
 	editor.Set(&exec, event.TextPath, []byte(p.Exe), false)
 	editor.Set(&exec, event.TextArgs, []byte(p.Args), true)
 	editor.Set(&exec, event.TextCwd, []byte(p.Cwd), false)
+	editor.Set(&exec, event.TextEnv, []byte("A=1=2\x00B=\x00nothing\x00"), false)
+
+	editor.Set(&exec, event.TextDigest, []byte("\x00\xff0123456789abcdef0123456789ABCD"), false)
 
 	became := child()
 	became.Flags = "execve truncArgs"
@@ -120,6 +123,7 @@ func TestLinesAreTetragons(t *testing.T) {
 	became.BinaryProperties = &tetragon.BinaryProperties{
 		Setuid: u32(0), File: &tetragon.FileProperties{Inode: &tetragon.InodeProperties{Number: 99, Links: u32(0)}},
 	}
+	became.EnvironmentVariables = []*tetragon.EnvVar{{Key: "A", Value: "1=2"}, {Key: "B"}}
 	sock := &tetragon.KprobeSock{
 		Family: "AF_INET6", Type: "SOCK_STREAM", Protocol: "IPPROTO_TCP", Saddr: "::1", Daddr: "2001:db8::5", Sport: 40000, Dport: 443, Cookie: 5,
 	}
@@ -141,6 +145,7 @@ func TestLinesAreTetragons(t *testing.T) {
 	}{
 		"exec": {exec, &tetragon.GetEventsResponse{
 			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{Process: became, Parent: shell()}}, Time: at(4e9),
+			NodeLabels: map[string]string{LabelDigest: "00ff303132333435363738396162636465663031323334353637383941424344"},
 		}},
 		"exec from before": {earlier, &tetragon.GetEventsResponse{
 			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{Process: shell(), Parent: init}}, Time: at(9e9),

@@ -71,6 +71,10 @@ type running struct {
 type Wanted struct {
 	Points []event.Point // in their order
 	Calls  event.WantedCalls
+	// Environments says that execs shall tell the environment of the new program.
+	Environments bool
+	// Digests says that execs shall tell the digest of the executed file.
+	Digests bool
 }
 
 // table says by point who wants an event. It never changes.
@@ -343,6 +347,10 @@ func wantedBy(sessions []*running) (w Wanted) {
 			w.Points = append(w.Points, p.Point)
 			if p.Point == event.Syscall {
 				w.Calls.Add(p.Call, p.Fields)
+			}
+			if p.Point == event.ProcessExec {
+				w.Environments = w.Environments || p.Fields&event.FieldEnvironment != 0
+				w.Digests = w.Digests || p.Fields&event.FieldDigest != 0
 			}
 		}
 	}

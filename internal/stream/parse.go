@@ -140,8 +140,11 @@ func FindPoint(name string) (Point, bool) {
 
 // optionalFields returns the fields that only some points can tell, and this one does.
 func optionalFields(p *Point) event.Fields {
-	if p.Point == event.Syscall {
+	switch p.Point {
+	case event.Syscall:
 		return p.Call.OptionalFields()
+	case event.ProcessExec:
+		return event.FieldEnvironment | event.FieldDigest
 	}
 	return 0
 }
@@ -153,7 +156,7 @@ func AllPoints(f Filter) []Point {
 	var all []Point
 	for _, p := range event.AllPoints() {
 		if !slices.Contains([]event.Point{event.Canary, event.Syscall, event.ProcessMmap, event.FileOpen, event.SignalDeliver}, p) {
-			all = append(all, Point{Name: p.String(), Point: p, Fields: event.AllFields, Filter: f})
+			all = append(all, Point{Name: p.String(), Point: p, Fields: event.AllFields &^ event.OptionalFields, Filter: f})
 		}
 	}
 	return all
@@ -167,14 +170,14 @@ func Metadata() []PointMeta {
 	}
 	for _, p := range event.AllPoints() {
 		if p != event.Canary && p != event.Syscall {
-			add(p.String(), 0)
+			add(p.String(), optionalFields(&Point{Point: p}))
 		}
 	}
 	for _, c := range event.AllCallPoints() {
 		add(c.String(), c.OptionalFields())
 	}
-	for name := range aliases {
-		add(name, 0)
+	for name, p := range aliases {
+		add(name, optionalFields(&Point{Point: p}))
 	}
 	slices.SortFunc(all, func(a, b PointMeta) int { return cmp.Compare(a.Name, b.Name) })
 	return all

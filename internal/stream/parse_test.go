@@ -67,7 +67,7 @@ func TestSystemCallsOfSessions(t *testing.T) {
 		}
 		want.Add(p, 0)
 	}
-	if diff := cmp.Diff(Wanted{[]event.Point{event.ProcessFork, event.Syscall}, want}, *w); diff != "" {
+	if diff := cmp.Diff(Wanted{Points: []event.Point{event.ProcessFork, event.Syscall}, Calls: want}, *w); diff != "" {
 		t.Errorf("wanted (-want +got):\n%s", diff)
 	}
 	calls := func(point string) {
@@ -82,6 +82,24 @@ func TestSystemCallsOfSessions(t *testing.T) {
 	}
 }
 
+// Environments are asked of the kernel while a session wants them of execs, by whichever name.
+func TestEnvironmentsOfSessions(t *testing.T) {
+	for field, want := range map[string]bool{"environment": true, "env": true, "envv": true, "cwd": false} {
+		s, _, err := ParseSession([]byte(`{"name": "a", "points": [{"name": "sentry/execve", "optional_fields": ["` + field + `"]}], "sinks": [{"name": "null"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFixture(t)
+		f.sinks["null"] = &counting{}
+		if _, err := f.Create(s); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.enabled.Load().Environments; got != want {
+			t.Errorf("%s: environments %v", field, got)
+		}
+	}
+}
+
 func TestParseSessionFaults(t *testing.T) {
 	const rest = `"sinks": [{"name": "null"}]}`
 	for text, want := range map[string][]string{
@@ -89,7 +107,7 @@ func TestParseSessionFaults(t *testing.T) {
 			"no point syscall/nothing/enter", "no field mood of point process/exec"},
 		`{"name": "a", "points": [{"name": "syscall/sysno/512/enter"}, {"name": "syscall/sysno/07/exit"}, {"name": "syscall/sysno/7"}], ` + rest: {
 			"no point syscall/sysno/512/enter", "no point syscall/sysno/07/exit", "no point syscall/sysno/7"},
-		`{"name": "a", "points": [{"name": "process/exec", "optional_fields": ["envv"]}], ` + rest: {"no field envv of point process/exec"},
+		`{"name": "a", "points": [{"name": "process/exit", "optional_fields": ["envv"]}], ` + rest: {"no field envv of point process/exit"},
 		`{"name": "a", "points": [{"name": "canary"}], ` + rest:                                    {"no point canary", "0 points"},
 		`{"points": [{"name": "process/exec"}], ` + rest:                                           {"name"},
 		`{"name": "a", "points": [{"name": "process/exec"}]}`:                                      {"0 sinks"},

@@ -40,6 +40,13 @@ func (v *converter) message(ev *event.Event) wire.Message {
 		v.exec = wire.SentryExec{
 			Origin: v.origin(ev), BinaryPath: ev.Executable(), Execfn: ev.Text(event.TextPath), Argv: split(v.exec.Argv[:0], ev.Text(event.TextArgs)),
 			BinaryMode: uint32(ev.Exec.Mode), BinaryIno: ev.Exec.Inode, BinaryNlink: ev.Exec.Links,
+			BinaryOverlayfsUpper: ev.Exec.Layer == event.UpperLayer, BinaryOverlayfsLower: ev.Exec.Layer == event.LowerLayer, Env: v.exec.Env[:0],
+		}
+		if ev.Fields&event.FieldDigest != 0 && ev.Texts[event.TextDigest].Len > 0 {
+			v.exec.BinarySha256 = ev.Text(event.TextDigest)
+		}
+		if ev.Fields&event.FieldEnvironment != 0 {
+			v.exec.Env = split(v.exec.Env, ev.Text(event.TextEnv))
 		}
 		return &v.exec
 	case event.ProcessFork:
@@ -110,7 +117,7 @@ func (v *converter) origin(ev *event.Event) wire.Origin {
 	if wants(event.FieldParentGroupID) {
 		c.ParentThreadGroupID = int32(p.PPID)
 	}
-	o.HasContextData = ev.Fields&event.AllFields != 0
+	o.HasContextData = ev.Fields&(event.AllFields&^event.OptionalFields) != 0
 	return o
 }
 

@@ -73,8 +73,17 @@ func (a arguments) u64(n int) uint64 { return a.ev.Call.Args[n] }
 
 func (a arguments) fd() int64    { return int64(a.i32(0)) }
 func (a arguments) path() []byte { return a.ev.Text(event.TextPath) }
-func (a arguments) in() []byte   { return a.ev.Text(event.TextIn) }
-func (a arguments) out() []byte  { return a.ev.Text(event.TextOut) }
+
+// fdPath is the path of the descriptor, if the session wants it.
+func (a arguments) fdPath() []byte {
+	if a.ev.Fields&event.FieldFDPath == 0 {
+		return nil
+	}
+	return a.ev.Text(event.TextFD)
+}
+
+func (a arguments) in() []byte  { return a.ev.Text(event.TextIn) }
+func (a arguments) out() []byte { return a.ev.Text(event.TextOut) }
 
 // pair are two descriptors that a call has made, 0 where it has not.
 func (a arguments) pair() (one, two int32) {
@@ -132,7 +141,7 @@ var fillersByName = map[string]filler{
 
 func reads(offset bool) filler {
 	return func(m *callMessages, c wire.Call, a arguments) wire.Message {
-		m.read = wire.Read{Call: c, FD: a.fd(), Count: a.u64(2), HasOffset: offset}
+		m.read = wire.Read{Call: c, FD: a.fd(), FDPath: a.fdPath(), Count: a.u64(2), HasOffset: offset}
 		if offset {
 			m.read.Offset = a.i64(3)
 		}
@@ -142,7 +151,7 @@ func reads(offset bool) filler {
 
 func writes(offset bool) filler {
 	return func(m *callMessages, c wire.Call, a arguments) wire.Message {
-		m.write = wire.Write{Call: c, FD: a.fd(), Count: a.u64(2), HasOffset: offset}
+		m.write = wire.Write{Call: c, FD: a.fd(), FDPath: a.fdPath(), Count: a.u64(2), HasOffset: offset}
 		if offset {
 			m.write.Offset = a.i64(3)
 		}
@@ -151,12 +160,12 @@ func writes(offset bool) filler {
 }
 
 func fillReadv2(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.read = wire.Read{Call: c, FD: a.fd(), Count: a.u64(2), HasOffset: true, Offset: a.i64(3), Flags: a.u32(5)}
+	m.read = wire.Read{Call: c, FD: a.fd(), FDPath: a.fdPath(), Count: a.u64(2), HasOffset: true, Offset: a.i64(3), Flags: a.u32(5)}
 	return &m.read
 }
 
 func fillWritev2(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.write = wire.Write{Call: c, FD: a.fd(), Count: a.u64(2), HasOffset: true, Offset: a.i64(3), Flags: a.u32(5)}
+	m.write = wire.Write{Call: c, FD: a.fd(), FDPath: a.fdPath(), Count: a.u64(2), HasOffset: true, Offset: a.i64(3), Flags: a.u32(5)}
 	return &m.write
 }
 
@@ -166,7 +175,7 @@ func fillOpen(m *callMessages, c wire.Call, a arguments) wire.Message {
 }
 
 func fillOpenat(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.open = wire.Open{Call: c, FD: a.fd(), Pathname: a.path(), Flags: a.u32(2), Mode: a.u32(3)}
+	m.open = wire.Open{Call: c, FD: a.fd(), FDPath: a.fdPath(), Pathname: a.path(), Flags: a.u32(2), Mode: a.u32(3)}
 	return &m.open
 }
 
@@ -176,27 +185,27 @@ func fillCreat(m *callMessages, c wire.Call, a arguments) wire.Message {
 }
 
 func fillClose(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.close = wire.Close{Call: c, FD: a.fd()}
+	m.close = wire.Close{Call: c, FD: a.fd(), FDPath: a.fdPath()}
 	return &m.close
 }
 
 func fillDup(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.dup = wire.Dup{Call: c, OldFD: a.i32(0), NewFD: int32(c.Exit.Result)}
+	m.dup = wire.Dup{Call: c, OldFD: a.i32(0), FDPath: a.fdPath(), NewFD: int32(c.Exit.Result)}
 	return &m.dup
 }
 
 func fillDup2(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.dup = wire.Dup{Call: c, OldFD: a.i32(0), NewFD: a.i32(1)}
+	m.dup = wire.Dup{Call: c, OldFD: a.i32(0), FDPath: a.fdPath(), NewFD: a.i32(1)}
 	return &m.dup
 }
 
 func fillDup3(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.dup = wire.Dup{Call: c, OldFD: a.i32(0), NewFD: a.i32(1), Flags: a.u32(2)}
+	m.dup = wire.Dup{Call: c, OldFD: a.i32(0), FDPath: a.fdPath(), NewFD: a.i32(1), Flags: a.u32(2)}
 	return &m.dup
 }
 
 func fillFcntl(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.fcntl = wire.Fcntl{Call: c, FD: a.i32(0), Cmd: a.i32(1), Args: a.i64(2)}
+	m.fcntl = wire.Fcntl{Call: c, FD: a.i32(0), FDPath: a.fdPath(), Cmd: a.i32(1), Args: a.i64(2)}
 	return &m.fcntl
 }
 
@@ -218,7 +227,7 @@ func fillChdir(m *callMessages, c wire.Call, a arguments) wire.Message {
 }
 
 func fillFchdir(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.chdir = wire.Chdir{Call: c, FD: a.fd()}
+	m.chdir = wire.Chdir{Call: c, FD: a.fd(), FDPath: a.fdPath()}
 	return &m.chdir
 }
 
@@ -228,7 +237,7 @@ func fillChroot(m *callMessages, c wire.Call, a arguments) wire.Message {
 }
 
 func fillMmap(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.mmap = wire.Mmap{Call: c, FD: int64(a.i32(4)), Addr: a.u64(0), Length: a.u64(1), Prot: a.u32(2), Flags: a.u32(3), Offset: a.i64(5)}
+	m.mmap = wire.Mmap{Call: c, FD: int64(a.i32(4)), FDPath: a.fdPath(), Addr: a.u64(0), Length: a.u64(1), Prot: a.u32(2), Flags: a.u32(3), Offset: a.i64(5)}
 	return &m.mmap
 }
 
@@ -243,12 +252,12 @@ func fillInotifyInit1(m *callMessages, c wire.Call, a arguments) wire.Message {
 }
 
 func fillInotifyAdd(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.inotifyAdd = wire.InotifyAddWatch{Call: c, FD: a.i32(0), Pathname: a.path(), Mask: a.u32(2)}
+	m.inotifyAdd = wire.InotifyAddWatch{Call: c, FD: a.i32(0), FDPath: a.fdPath(), Pathname: a.path(), Mask: a.u32(2)}
 	return &m.inotifyAdd
 }
 
 func fillInotifyRemove(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.inotifyRemove = wire.InotifyRmWatch{Call: c, FD: a.i32(0), WD: a.i32(1)}
+	m.inotifyRemove = wire.InotifyRmWatch{Call: c, FD: a.i32(0), FDPath: a.fdPath(), WD: a.i32(1)}
 	return &m.inotifyRemove
 }
 
@@ -264,27 +273,27 @@ func fillSocketpair(m *callMessages, c wire.Call, a arguments) wire.Message {
 }
 
 func fillConnect(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.connect = wire.Connect{Call: c, FD: a.fd(), Address: a.in()}
+	m.connect = wire.Connect{Call: c, FD: a.fd(), FDPath: a.fdPath(), Address: a.in()}
 	return &m.connect
 }
 
 func fillBind(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.bind = wire.Bind{Call: c, FD: a.i32(0), Address: a.in()}
+	m.bind = wire.Bind{Call: c, FD: a.i32(0), FDPath: a.fdPath(), Address: a.in()}
 	return &m.bind
 }
 
 func fillAccept(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.accept = wire.Accept{Call: c, FD: a.i32(0), Address: a.out()}
+	m.accept = wire.Accept{Call: c, FD: a.i32(0), FDPath: a.fdPath(), Address: a.out()}
 	return &m.accept
 }
 
 func fillAccept4(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.accept = wire.Accept{Call: c, FD: a.i32(0), Address: a.out(), Flags: a.i32(3)}
+	m.accept = wire.Accept{Call: c, FD: a.i32(0), FDPath: a.fdPath(), Address: a.out(), Flags: a.i32(3)}
 	return &m.accept
 }
 
 func fillListen(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.listen = wire.Listen{Call: c, FD: a.i32(0), Backlog: a.i32(1)}
+	m.listen = wire.Listen{Call: c, FD: a.i32(0), FDPath: a.fdPath(), Backlog: a.i32(1)}
 	return &m.listen
 }
 
@@ -311,7 +320,7 @@ func fillExecve(m *callMessages, c wire.Call, a arguments) wire.Message {
 
 func fillExecveat(m *callMessages, c wire.Call, a arguments) wire.Message {
 	fillExecve(m, c, a)
-	m.execve.FD, m.execve.Flags = a.fd(), a.u32(4)
+	m.execve.FD, m.execve.FDPath, m.execve.Flags = a.fd(), a.fdPath(), a.u32(4)
 	return &m.execve
 }
 
@@ -343,7 +352,7 @@ func fillPrlimit(m *callMessages, c wire.Call, a arguments) wire.Message {
 }
 
 func fillSignalfd(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.signalfd = wire.Signalfd{Call: c, FD: a.i32(0)}
+	m.signalfd = wire.Signalfd{Call: c, FD: a.i32(0), FDPath: a.fdPath()}
 	if in := a.in(); len(in) >= 8 {
 		m.signalfd.Sigset = binary.NativeEndian.Uint64(in)
 	}
@@ -372,14 +381,14 @@ func fillTimerfdCreate(m *callMessages, c wire.Call, a arguments) wire.Message {
 }
 
 func fillTimerfdSetTime(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.timerfdSetTime = wire.TimerfdSetTime{Call: c, FD: a.i32(0), Flags: a.i32(1)}
+	m.timerfdSetTime = wire.TimerfdSetTime{Call: c, FD: a.i32(0), FDPath: a.fdPath(), Flags: a.i32(1)}
 	m.timerfdSetTime.NewValue, m.timerfdSetTime.HasNewValue = timerOf(a.in())
 	m.timerfdSetTime.OldValue, m.timerfdSetTime.HasOldValue = timerOf(a.out())
 	return &m.timerfdSetTime
 }
 
 func fillTimerfdGetTime(m *callMessages, c wire.Call, a arguments) wire.Message {
-	m.timerfdGetTime = wire.TimerfdGetTime{Call: c, FD: a.i32(0)}
+	m.timerfdGetTime = wire.TimerfdGetTime{Call: c, FD: a.i32(0), FDPath: a.fdPath()}
 	m.timerfdGetTime.CurValue, m.timerfdGetTime.HasCurValue = timerOf(a.out())
 	return &m.timerfdGetTime
 }

@@ -39,6 +39,10 @@ func TestGoldenCalls(t *testing.T) {
 	failed := one(t, "syscall/openat/exit", ^uint64(99), 0, 0x80000, 0)
 	failed.Call.Result = -2
 	editor.Set(&failed, event.TextPath, []byte("/x"), false)
+	closed := one(t, "syscall/close/enter", 3)
+	editor.Set(&closed, event.TextFD, []byte("/x"), false)
+	pathed := closed
+	pathed.Fields = event.FieldFDPath
 	forked := one(t, "syscall/fork/exit")
 	forked.Call.Result = 110
 	raw := one(t, "syscall/sysno/35/enter", 1, 2)
@@ -52,6 +56,8 @@ func TestGoldenCalls(t *testing.T) {
 		"raw, 0": {one(t, "syscall/sysno/35/exit"), "0800 0600 00000000" + "1200" + "2023"},
 		"execve": {execve, "0800 0b00 00000000" + "183b" + "32072f62696e2f6c73" + "3a026c73" + "3a0135"},
 		"openat": {failed, "0800 0700 00000000" + "1202 1002" + "188102" + "209cffffffffffffffff01" + "32022f78" + "38808020"},
+		"close":  {closed, "0800 0800 00000000" + "1803" + "2003"},
+		"path":   {pathed, "0800 0800 00000000" + "1803" + "2003" + "2a022f78"},
 		"fork":   {forked, "0800 1d00 00000000" + "1202 086e" + "1839"},
 	} {
 		var v converter
@@ -77,6 +83,7 @@ func TestEverySchemaHasAMessage(t *testing.T) {
 			editor.Set(&ev, event.TextEnv, []byte("B=1\x00"), false)
 			editor.Set(&ev, event.TextIn, bytes.Repeat([]byte{1}, 32), false)
 			editor.Set(&ev, event.TextOut, bytes.Repeat([]byte{2}, 32), false)
+			editor.Set(&ev, event.TextFD, []byte("/fd"), false)
 			var v converter
 			m := v.message(&ev)
 			if _, raw := m.(*wire.Raw); raw {
