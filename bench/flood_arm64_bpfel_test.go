@@ -86,6 +86,13 @@ type floodLedgerRow struct {
 	Dropped   uint64
 }
 
+type floodLimitKey struct {
+	_     structs.HostLayout
+	Id    uint64
+	Point uint32
+	Kind  uint32
+}
+
 type floodRingPage struct {
 	_       structs.HostLayout
 	Peak    uint64
@@ -99,6 +106,7 @@ type floodSettingsPage struct {
 	Canary      uint64
 	SilenceNs   uint64
 	Details     uint64
+	Limited     uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -108,6 +116,7 @@ const (
 	floodMapEvents    = "events"
 	floodMapFloods    = "floods"
 	floodMapLedger    = "ledger"
+	floodMapLimits    = "limits"
 	floodMapRing      = "ring"
 	floodMapSettings  = "settings"
 	floodProgFlood    = "flood"
@@ -166,6 +175,7 @@ type floodMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Floods   *ebpf.MapSpec `ebpf:"floods"`
 	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
+	Limits   *ebpf.MapSpec `ebpf:"limits"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Settings *ebpf.MapSpec `ebpf:"settings"`
 }
@@ -200,6 +210,7 @@ type floodMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Floods   *ebpf.Map `ebpf:"floods"`
 	Ledger   *ebpf.Map `ebpf:"ledger"`
+	Limits   *ebpf.Map `ebpf:"limits"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Settings *ebpf.Map `ebpf:"settings"`
 }
@@ -209,6 +220,7 @@ func (m *floodMaps) Close() error {
 		m.Events,
 		m.Floods,
 		m.Ledger,
+		m.Limits,
 		m.Ring,
 		m.Settings,
 	)

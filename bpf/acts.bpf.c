@@ -68,7 +68,7 @@ static __always_inline void send_file(enum point point, struct file *file, __s64
 	__u32 zero = 0, len = 0;
 	struct file_draft *x;
 
-	if (!point_on(point))
+	if (!point_on_here(point))
 		return;
 	x = bpf_map_lookup_elem(&file_drafts, &zero);
 	if (!x)
@@ -197,7 +197,7 @@ static __always_inline int open_exit(struct bpf_raw_tracepoint_args *ctx, bool b
 	struct file *file;
 	__u32 mode, how = 0;
 
-	if (fd < 0 || !point_on(POINT_FILE_OPEN) || bpf_get_current_pid_tgid() >> 32 == self)
+	if (fd < 0 || !point_on_here(POINT_FILE_OPEN) || bpf_get_current_pid_tgid() >> 32 == self)
 		return 0;
 	file = file_of_fd(t, fd);
 	inode = BPF_CORE_READ(file, f_inode);
@@ -254,7 +254,7 @@ static __always_inline int setns_exit(struct bpf_raw_tracepoint_args *ctx, bool 
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	struct setns_event *e;
 
-	if (!point_on(POINT_PROCESS_SETNS))
+	if (!point_on_here(POINT_PROCESS_SETNS))
 		return 0;
 	e = event_reserve(POINT_PROCESS_SETNS, sizeof(*e));
 	if (!e)
@@ -278,7 +278,7 @@ static __always_inline int bpf_exit(struct bpf_raw_tracepoint_args *ctx, bool bt
 	struct bpf_prog *prog;
 
 	if ((__u32)nth_argument((struct pt_regs *)ctx->args[0], 0) != BPF_PROG_LOAD ||
-	    !point_on(POINT_BPF_LOAD))
+	    !point_on_here(POINT_BPF_LOAD))
 		return 0;
 	e = event_reserve(POINT_BPF_LOAD, sizeof(*e));
 	if (!e)
@@ -302,7 +302,7 @@ static __always_inline int signal_deliver(struct bpf_raw_tracepoint_args *ctx, b
 	struct kernel_siginfo *info = (struct kernel_siginfo *)ctx->args[1];
 	struct signal_event *e;
 
-	if (!point_on(POINT_SIGNAL_DELIVER))
+	if (!point_on_here(POINT_SIGNAL_DELIVER))
 		return 0;
 	e = event_reserve(POINT_SIGNAL_DELIVER, sizeof(*e));
 	if (!e)
@@ -323,7 +323,7 @@ static __always_inline int mark_victim(struct bpf_raw_tracepoint_args *ctx, bool
 {
 	struct fork_event *e;
 
-	if (!point_on(POINT_OOM_KILL))
+	if (!point_on_here(POINT_OOM_KILL))
 		return 0;
 	e = event_reserve(POINT_OOM_KILL, sizeof(*e));
 	if (!e)

@@ -60,6 +60,13 @@ type actsLedgerRow struct {
 	Dropped   uint64
 }
 
+type actsLimitKey struct {
+	_     structs.HostLayout
+	Id    uint64
+	Point uint32
+	Kind  uint32
+}
+
 type actsRingPage struct {
 	_       structs.HostLayout
 	Peak    uint64
@@ -73,6 +80,7 @@ type actsSettingsPage struct {
 	Canary      uint64
 	SilenceNs   uint64
 	Details     uint64
+	Limited     uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -82,6 +90,7 @@ const (
 	actsMapEvents              = "events"
 	actsMapFileDrafts          = "file_drafts"
 	actsMapLedger              = "ledger"
+	actsMapLimits              = "limits"
 	actsMapRing                = "ring"
 	actsMapSettings            = "settings"
 	actsProgBpfExitBtf         = "bpf_exit_btf"
@@ -176,6 +185,7 @@ type actsMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	FileDrafts *ebpf.MapSpec `ebpf:"file_drafts"`
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
+	Limits     *ebpf.MapSpec `ebpf:"limits"`
 	Ring       *ebpf.MapSpec `ebpf:"ring"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
 }
@@ -212,6 +222,7 @@ type actsMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	FileDrafts *ebpf.Map `ebpf:"file_drafts"`
 	Ledger     *ebpf.Map `ebpf:"ledger"`
+	Limits     *ebpf.Map `ebpf:"limits"`
 	Ring       *ebpf.Map `ebpf:"ring"`
 	Settings   *ebpf.Map `ebpf:"settings"`
 }
@@ -221,6 +232,7 @@ func (m *actsMaps) Close() error {
 		m.Events,
 		m.FileDrafts,
 		m.Ledger,
+		m.Limits,
 		m.Ring,
 		m.Settings,
 	)

@@ -303,7 +303,7 @@ static __always_inline int tell(struct pt_regs *regs, __u32 nr, __s64 result, __
 	struct draft *x;
 	struct plan *p;
 
-	if (nr >= NR_TABLE || !bit(wanted, end, nr) || !point_on(POINT_SYSCALL) ||
+	if (nr >= NR_TABLE || !bit(wanted, end, nr) || !point_on_here(POINT_SYSCALL) ||
 	    bpf_get_current_pid_tgid() >> 32 == self)
 		return 0;
 	x = bpf_map_lookup_elem(&call_drafts, &row);

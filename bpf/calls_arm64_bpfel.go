@@ -60,6 +60,13 @@ type callsLedgerRow struct {
 	Dropped   uint64
 }
 
+type callsLimitKey struct {
+	_     structs.HostLayout
+	Id    uint64
+	Point uint32
+	Kind  uint32
+}
+
 type callsPlan struct {
 	_    structs.HostLayout
 	Path uint8
@@ -91,6 +98,7 @@ type callsSettingsPage struct {
 	Canary      uint64
 	SilenceNs   uint64
 	Details     uint64
+	Limited     uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -100,6 +108,7 @@ const (
 	callsMapCallDrafts      = "call_drafts"
 	callsMapEvents          = "events"
 	callsMapLedger          = "ledger"
+	callsMapLimits          = "limits"
 	callsMapPlans           = "plans"
 	callsMapRing            = "ring"
 	callsMapSettings        = "settings"
@@ -170,6 +179,7 @@ type callsMapSpecs struct {
 	CallDrafts *ebpf.MapSpec `ebpf:"call_drafts"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
+	Limits     *ebpf.MapSpec `ebpf:"limits"`
 	Plans      *ebpf.MapSpec `ebpf:"plans"`
 	Ring       *ebpf.MapSpec `ebpf:"ring"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
@@ -210,6 +220,7 @@ type callsMaps struct {
 	CallDrafts *ebpf.Map `ebpf:"call_drafts"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Ledger     *ebpf.Map `ebpf:"ledger"`
+	Limits     *ebpf.Map `ebpf:"limits"`
 	Plans      *ebpf.Map `ebpf:"plans"`
 	Ring       *ebpf.Map `ebpf:"ring"`
 	Settings   *ebpf.Map `ebpf:"settings"`
@@ -220,6 +231,7 @@ func (m *callsMaps) Close() error {
 		m.CallDrafts,
 		m.Events,
 		m.Ledger,
+		m.Limits,
 		m.Plans,
 		m.Ring,
 		m.Settings,

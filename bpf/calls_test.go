@@ -85,6 +85,7 @@ func recordEvents(t *testing.T, k *Kernel, do func()) (all []event.Event) {
 	e, err := NewEvents(k, nil)
 	must(t, "open ring", err)
 	defer e.Close()
+	before := submitted(t, k)
 	var read uint64
 	ended := make(chan error)
 	go func() {
@@ -109,19 +110,24 @@ func recordEvents(t *testing.T, k *Kernel, do func()) (all []event.Event) {
 	time.Sleep(10 * time.Millisecond) // a program may still be running on another CPU
 	must(t, "flush", e.Flush())
 	must(t, "read", <-ended)
+	if n := submitted(t, k) - before; read != n || e.Stats().Undecodable > 0 {
+		t.Errorf("read %d of %d, %+v", read, n, e.Stats())
+	}
+	return all
+}
+
+// submitted returns how many events were put into the ring. None may have been lost.
+func submitted(t *testing.T, k *Kernel) (n uint64) {
+	t.Helper()
 	ledger, err := k.Ledger()
 	must(t, "read ledger", err)
-	var submitted uint64
 	for _, l := range ledger {
-		submitted += l.Submitted
+		n += l.Submitted
 		if l.Dropped > 0 || l.Attempted != l.Submitted {
 			t.Errorf("ledger %+v", l)
 		}
 	}
-	if read != submitted || e.Stats().Undecodable > 0 {
-		t.Errorf("read %d of %d, %+v", read, submitted, e.Stats())
-	}
-	return all
+	return n
 }
 
 // told describes an event of a call, as far as the test knows what it has to be.

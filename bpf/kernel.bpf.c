@@ -82,6 +82,7 @@ const struct program_event *program_event_type __attribute__((unused));
 const struct setns_event *setns_event_type __attribute__((unused));
 const struct signal_event *signal_event_type __attribute__((unused));
 const struct canary_event *canary_event_type __attribute__((unused));
+const struct limit_key *limit_key_type __attribute__((unused));
 const struct workload *workload_type __attribute__((unused));
 const enum point *point_type __attribute__((unused));
 

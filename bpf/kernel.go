@@ -24,7 +24,7 @@ import (
 	"github.com/sonde-ebpf/sonde/internal/event"
 )
 
-//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type ledger_row -type event_header -type credentials -type namespaces -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event -type call_event -type file_event -type program_event -type setns_event -type signal_event -type workload kernel kernel.bpf.c -- -Iheaders
+//go:generate go tool bpf2go -cc clang-16 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -type point -type process_id -type settings_page -type limit_key -type ledger_row -type event_header -type credentials -type namespaces -type canary_event -type exec_event -type fork_event -type exit_event -type conn_event -type call_event -type file_event -type program_event -type setns_event -type signal_event -type workload kernel kernel.bpf.c -- -Iheaders
 
 // DefaultRingBytes is the size of the event ring: 8 MiB in total, whatever the
 // number of CPUs, because the ring is one for all.
@@ -71,6 +71,8 @@ type Kernel struct {
 	points   atomic.Uint64
 	choosing sync.Mutex // held while the points of the kernel are changed
 	refused  uint64     // points that are kept off
+	limited  uint64     // points that are limited, to those of limits
+	limits   map[kernelLimitKey]bool
 	// preemptible says that this kernel runs tracepoints preemptible, as 7.2 does:
 	// its recursion guard then also skips programs of other tasks.
 	preemptible bool
@@ -237,6 +239,7 @@ const (
 	settingCanary
 	settingSilence
 	settingDetails
+	settingLimited
 )
 
 // detailEnvironment has the environment of a new program told (headers/event.bpf.h).

@@ -130,6 +130,13 @@ type kernelLedgerRow struct {
 	Dropped   uint64
 }
 
+type kernelLimitKey struct {
+	_     structs.HostLayout
+	Id    uint64
+	Point uint32
+	Kind  uint32
+}
+
 type kernelNamespaces struct {
 	_               structs.HostLayout
 	Uts             uint32
@@ -209,6 +216,7 @@ type kernelSettingsPage struct {
 	Canary      uint64
 	SilenceNs   uint64
 	Details     uint64
+	Limited     uint64
 }
 
 type kernelSignalEvent struct {
@@ -237,6 +245,7 @@ type kernelWorkloadKey struct {
 const (
 	kernelMapEvents            = "events"
 	kernelMapLedger            = "ledger"
+	kernelMapLimits            = "limits"
 	kernelMapRing              = "ring"
 	kernelMapSettings          = "settings"
 	kernelMapWorkloads         = "workloads"
@@ -251,6 +260,7 @@ const (
 	kernelVarExitEventType     = "exit_event_type"
 	kernelVarFileEventType     = "file_event_type"
 	kernelVarForkEventType     = "fork_event_type"
+	kernelVarLimitKeyType      = "limit_key_type"
 	kernelVarPointType         = "point_type"
 	kernelVarPreemptible       = "preemptible"
 	kernelVarProgramEventType  = "program_event_type"
@@ -316,6 +326,7 @@ type kernelProgramSpecs struct {
 type kernelMapSpecs struct {
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Ledger    *ebpf.MapSpec `ebpf:"ledger"`
+	Limits    *ebpf.MapSpec `ebpf:"limits"`
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Settings  *ebpf.MapSpec `ebpf:"settings"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
@@ -333,6 +344,7 @@ type kernelVariableSpecs struct {
 	ExitEventType     *ebpf.VariableSpec `ebpf:"exit_event_type"`
 	FileEventType     *ebpf.VariableSpec `ebpf:"file_event_type"`
 	ForkEventType     *ebpf.VariableSpec `ebpf:"fork_event_type"`
+	LimitKeyType      *ebpf.VariableSpec `ebpf:"limit_key_type"`
 	PointType         *ebpf.VariableSpec `ebpf:"point_type"`
 	Preemptible       *ebpf.VariableSpec `ebpf:"preemptible"`
 	ProgramEventType  *ebpf.VariableSpec `ebpf:"program_event_type"`
@@ -367,6 +379,7 @@ func (o *kernelObjects) Close() error {
 type kernelMaps struct {
 	Events    *ebpf.Map `ebpf:"events"`
 	Ledger    *ebpf.Map `ebpf:"ledger"`
+	Limits    *ebpf.Map `ebpf:"limits"`
 	Ring      *ebpf.Map `ebpf:"ring"`
 	Settings  *ebpf.Map `ebpf:"settings"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
@@ -376,6 +389,7 @@ func (m *kernelMaps) Close() error {
 	return _KernelClose(
 		m.Events,
 		m.Ledger,
+		m.Limits,
 		m.Ring,
 		m.Settings,
 		m.Workloads,
@@ -394,6 +408,7 @@ type kernelVariables struct {
 	ExitEventType     *ebpf.Variable `ebpf:"exit_event_type"`
 	FileEventType     *ebpf.Variable `ebpf:"file_event_type"`
 	ForkEventType     *ebpf.Variable `ebpf:"fork_event_type"`
+	LimitKeyType      *ebpf.Variable `ebpf:"limit_key_type"`
 	PointType         *ebpf.Variable `ebpf:"point_type"`
 	Preemptible       *ebpf.Variable `ebpf:"preemptible"`
 	ProgramEventType  *ebpf.Variable `ebpf:"program_event_type"`

@@ -108,6 +108,13 @@ type processLedgerRow struct {
 	Dropped   uint64
 }
 
+type processLimitKey struct {
+	_     structs.HostLayout
+	Id    uint64
+	Point uint32
+	Kind  uint32
+}
+
 type processRingPage struct {
 	_       structs.HostLayout
 	Peak    uint64
@@ -121,6 +128,7 @@ type processSettingsPage struct {
 	Canary      uint64
 	SilenceNs   uint64
 	Details     uint64
+	Limited     uint64
 }
 
 type processWorkload struct {
@@ -143,6 +151,7 @@ const (
 	processMapEvents               = "events"
 	processMapExecDrafts           = "exec_drafts"
 	processMapLedger               = "ledger"
+	processMapLimits               = "limits"
 	processMapRing                 = "ring"
 	processMapSettings             = "settings"
 	processMapWorkloads            = "workloads"
@@ -225,6 +234,7 @@ type processMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	ExecDrafts *ebpf.MapSpec `ebpf:"exec_drafts"`
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
+	Limits     *ebpf.MapSpec `ebpf:"limits"`
 	Ring       *ebpf.MapSpec `ebpf:"ring"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
 	Workloads  *ebpf.MapSpec `ebpf:"workloads"`
@@ -269,6 +279,7 @@ type processMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	ExecDrafts *ebpf.Map `ebpf:"exec_drafts"`
 	Ledger     *ebpf.Map `ebpf:"ledger"`
+	Limits     *ebpf.Map `ebpf:"limits"`
 	Ring       *ebpf.Map `ebpf:"ring"`
 	Settings   *ebpf.Map `ebpf:"settings"`
 	Workloads  *ebpf.Map `ebpf:"workloads"`
@@ -281,6 +292,7 @@ func (m *processMaps) Close() error {
 		m.Events,
 		m.ExecDrafts,
 		m.Ledger,
+		m.Limits,
 		m.Ring,
 		m.Settings,
 		m.Workloads,

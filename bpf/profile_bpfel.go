@@ -42,6 +42,13 @@ type profileLedgerRow struct {
 	Dropped   uint64
 }
 
+type profileLimitKey struct {
+	_     structs.HostLayout
+	Id    uint64
+	Point uint32
+	Kind  uint32
+}
+
 type profileRingPage struct {
 	_       structs.HostLayout
 	Peak    uint64
@@ -70,6 +77,7 @@ type profileSettingsPage struct {
 	Canary      uint64
 	SilenceNs   uint64
 	Details     uint64
+	Limited     uint64
 }
 
 type profileSpaceKey struct {
@@ -90,6 +98,7 @@ const (
 	profileMapEvents         = "events"
 	profileMapFound          = "found"
 	profileMapLedger         = "ledger"
+	profileMapLimits         = "limits"
 	profileMapRing           = "ring"
 	profileMapSamples        = "samples"
 	profileMapScratch        = "scratch"
@@ -176,6 +185,7 @@ type profileMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Found    *ebpf.MapSpec `ebpf:"found"`
 	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
+	Limits   *ebpf.MapSpec `ebpf:"limits"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Samples  *ebpf.MapSpec `ebpf:"samples"`
 	Scratch  *ebpf.MapSpec `ebpf:"scratch"`
@@ -226,6 +236,7 @@ type profileMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Found    *ebpf.Map `ebpf:"found"`
 	Ledger   *ebpf.Map `ebpf:"ledger"`
+	Limits   *ebpf.Map `ebpf:"limits"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Samples  *ebpf.Map `ebpf:"samples"`
 	Scratch  *ebpf.Map `ebpf:"scratch"`
@@ -240,6 +251,7 @@ func (m *profileMaps) Close() error {
 		m.Events,
 		m.Found,
 		m.Ledger,
+		m.Limits,
 		m.Ring,
 		m.Samples,
 		m.Scratch,

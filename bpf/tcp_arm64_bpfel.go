@@ -56,6 +56,13 @@ type tcpLedgerRow struct {
 	Dropped   uint64
 }
 
+type tcpLimitKey struct {
+	_     structs.HostLayout
+	Id    uint64
+	Point uint32
+	Kind  uint32
+}
+
 type tcpListEntry struct {
 	_         structs.HostLayout
 	N         uint64
@@ -100,6 +107,7 @@ type tcpSettingsPage struct {
 	Canary      uint64
 	SilenceNs   uint64
 	Details     uint64
+	Limited     uint64
 }
 
 type tcpSocketRecord struct {
@@ -178,6 +186,7 @@ const (
 	tcpMapCounts                    = "counts"
 	tcpMapEvents                    = "events"
 	tcpMapLedger                    = "ledger"
+	tcpMapLimits                    = "limits"
 	tcpMapListed                    = "listed"
 	tcpMapListening                 = "listening"
 	tcpMapRing                      = "ring"
@@ -295,6 +304,7 @@ type tcpMapSpecs struct {
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Ledger    *ebpf.MapSpec `ebpf:"ledger"`
+	Limits    *ebpf.MapSpec `ebpf:"limits"`
 	Listed    *ebpf.MapSpec `ebpf:"listed"`
 	Listening *ebpf.MapSpec `ebpf:"listening"`
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
@@ -344,6 +354,7 @@ type tcpMaps struct {
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Ledger    *ebpf.Map `ebpf:"ledger"`
+	Limits    *ebpf.Map `ebpf:"limits"`
 	Listed    *ebpf.Map `ebpf:"listed"`
 	Listening *ebpf.Map `ebpf:"listening"`
 	Ring      *ebpf.Map `ebpf:"ring"`
@@ -357,6 +368,7 @@ func (m *tcpMaps) Close() error {
 		m.Counts,
 		m.Events,
 		m.Ledger,
+		m.Limits,
 		m.Listed,
 		m.Listening,
 		m.Ring,

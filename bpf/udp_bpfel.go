@@ -72,6 +72,13 @@ type udpLedgerRow struct {
 	Dropped   uint64
 }
 
+type udpLimitKey struct {
+	_     structs.HostLayout
+	Id    uint64
+	Point uint32
+	Kind  uint32
+}
+
 type udpListEntry struct {
 	_         structs.HostLayout
 	N         uint64
@@ -104,6 +111,7 @@ type udpSettingsPage struct {
 	Canary      uint64
 	SilenceNs   uint64
 	Details     uint64
+	Limited     uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -114,6 +122,7 @@ const (
 	udpMapEvents            = "events"
 	udpMapFlows             = "flows"
 	udpMapLedger            = "ledger"
+	udpMapLimits            = "limits"
 	udpMapListed            = "listed"
 	udpMapRing              = "ring"
 	udpMapSettings          = "settings"
@@ -197,6 +206,7 @@ type udpMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Flows    *ebpf.MapSpec `ebpf:"flows"`
 	Ledger   *ebpf.MapSpec `ebpf:"ledger"`
+	Limits   *ebpf.MapSpec `ebpf:"limits"`
 	Listed   *ebpf.MapSpec `ebpf:"listed"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Settings *ebpf.MapSpec `ebpf:"settings"`
@@ -242,6 +252,7 @@ type udpMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Flows    *ebpf.Map `ebpf:"flows"`
 	Ledger   *ebpf.Map `ebpf:"ledger"`
+	Limits   *ebpf.Map `ebpf:"limits"`
 	Listed   *ebpf.Map `ebpf:"listed"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Settings *ebpf.Map `ebpf:"settings"`
@@ -254,6 +265,7 @@ func (m *udpMaps) Close() error {
 		m.Events,
 		m.Flows,
 		m.Ledger,
+		m.Limits,
 		m.Listed,
 		m.Ring,
 		m.Settings,

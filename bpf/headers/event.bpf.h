@@ -213,6 +213,7 @@ struct settings_page {
 	__u64 canary; /* tid of the canary thread, in the initial pid namespace */
 	__u64 silence_ns;
 	__u64 details; /* DETAIL_*: what is told on request only */
+	__u64 limited; /* points of which only some processes are wanted: see `limits` */
 };
 
 struct {
@@ -265,6 +266,47 @@ static __always_inline bool point_on(enum point point)
 	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
 
 	return s && (s->points & (1ULL << point));
+}
+
+/*
+ * Of whom a limited point is wanted: of a process whose id, cgroup or user is here.
+ * Preallocated; written by user space alone.
+ */
+enum limit { LIMIT_PID, LIMIT_CGROUP, LIMIT_UID };
+struct limit_key {
+	__u64 id;
+	__u32 point;
+	__u32 kind;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048); /* old and new ones, for an instant */
+	__type(key, struct limit_key);
+	__type(value, __u8);
+} limits SEC(".maps");
+
+/* point_on for what the current task does. What nobody wants of it is no attempt. */
+static __always_inline bool point_on_here(enum point point)
+{
+	struct limit_key k = { .point = point, .kind = LIMIT_PID };
+	__u32 zero = 0;
+	struct settings_page *s = bpf_map_lookup_elem(&settings, &zero);
+
+	if (!s || !(s->points & (1ULL << point)))
+		return false;
+	if (!(s->limited & (1ULL << point)))
+		return true;
+	k.id = bpf_get_current_pid_tgid() >> 32;
+	if (bpf_map_lookup_elem(&limits, &k))
+		return true;
+	k.kind = LIMIT_CGROUP;
+	k.id = task_cgroup_id((struct task_struct *)bpf_get_current_task());
+	if (bpf_map_lookup_elem(&limits, &k))
+		return true;
+	k.kind = LIMIT_UID;
+	k.id = (__u32)bpf_get_current_uid_gid();
+	return bpf_map_lookup_elem(&limits, &k);
 }
 
 static __always_inline bool detail_on(__u64 detail)

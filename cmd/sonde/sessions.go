@@ -46,10 +46,13 @@ func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *
 		Enable: func(w stream.Wanted) error {
 			points, ends := r.Set().Points() // wanted whether or not a session wants them
 			w.Points, w.Calls = append(w.Points, points...), w.Calls.Plus(ends)
+			for _, p := range points { // rules look at all processes
+				delete(w.Limits, p)
+			}
 			m.model.tell(w.Points)
 			d.wanted.Store(w.Digests)
 			m.model.teller.want(slices.Contains(w.Points, event.NetworkReport))
-			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points), k.TellEnvironments(w.Environments)); err != nil {
+			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points), k.TellEnvironments(w.Environments), k.SetLimits(w.Limits)); err != nil {
 				return err
 			}
 			return k.SetPoints(append(w.Points, picturePoints...)...)

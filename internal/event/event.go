@@ -54,6 +54,13 @@ func (p Point) String() string {
 	return "unknown"
 }
 
+// Limit says of which processes a point is wanted: of those with one of its ids.
+type Limit struct {
+	PIDs    []uint32
+	Cgroups []uint64
+	UIDs    []uint32
+}
+
 // AllPoints returns every point in the order of its value.
 func AllPoints() []Point {
 	all := make([]Point, Points)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -71,6 +72,8 @@ type running struct {
 type Wanted struct {
 	Points []event.Point // in their order
 	Calls  event.WantedCalls
+	// Limits are the points of which nobody wants other processes than these.
+	Limits map[event.Point]event.Limit
 	// Environments says that execs shall tell the environment of the new program.
 	Environments bool
 	// Digests says that execs shall tell the digest of the executed file.
@@ -342,6 +345,7 @@ func (m *Manager) exchange(next []*running) {
 
 // wantedBy returns what the sessions want, together.
 func wantedBy(sessions []*running) (w Wanted) {
+	w.Limits = limitsOf(sessions)
 	for _, r := range sessions {
 		for _, p := range r.session.Points {
 			w.Points = append(w.Points, p.Point)
@@ -357,6 +361,31 @@ func wantedBy(sessions []*running) (w Wanted) {
 	slices.Sort(w.Points)
 	w.Points = slices.Compact(w.Points)
 	return w
+}
+
+// limitsOf returns the limits of the points that every session limits. Of several lists
+// of one filter any will do, since what gets through is filtered whole.
+func limitsOf(sessions []*running) map[event.Point]event.Limit {
+	limits, whole := map[event.Point]event.Limit{}, map[event.Point]bool{}
+	for _, r := range sessions {
+		for i := range r.session.Points {
+			p := &r.session.Points[i]
+			l, f := limits[p.Point], &p.Filter
+			switch {
+			case len(f.PIDs) > 0:
+				l.PIDs = append(l.PIDs, f.PIDs...)
+			case len(f.Cgroups) > 0:
+				l.Cgroups = append(l.Cgroups, f.Cgroups...)
+			case len(f.UIDs) > 0:
+				l.UIDs = append(l.UIDs, f.UIDs...)
+			default:
+				whole[p.Point] = true
+			}
+			limits[p.Point] = l
+		}
+	}
+	maps.DeleteFunc(limits, func(p event.Point, _ event.Limit) bool { return whole[p] })
+	return limits
 }
 
 // Delete ends a session: no more events go to it, what waits is delivered until ctx

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -67,7 +68,7 @@ func TestSystemCallsOfSessions(t *testing.T) {
 		}
 		want.Add(p, 0)
 	}
-	if diff := cmp.Diff(Wanted{Points: []event.Point{event.ProcessFork, event.Syscall}, Calls: want}, *w); diff != "" {
+	if diff := cmp.Diff(Wanted{Points: []event.Point{event.ProcessFork, event.Syscall}, Calls: want, Limits: map[event.Point]event.Limit{}}, *w); diff != "" {
 		t.Errorf("wanted (-want +got):\n%s", diff)
 	}
 	calls := func(point string) {
@@ -96,6 +97,33 @@ func TestEnvironmentsOfSessions(t *testing.T) {
 		}
 		if got := f.enabled.Load().Environments; got != want {
 			t.Errorf("%s: environments %v", field, got)
+		}
+	}
+}
+
+// A point is limited by what all sessions leave of it together.
+func TestLimitsOfSessions(t *testing.T) {
+	f := newFixture(t)
+	f.sinks["null"] = &counting{}
+	for i, step := range []struct {
+		points string
+		want   map[event.Point]event.Limit
+	}{
+		{`{"name": "module/load", "filter": {"pid": [1, 2], "uid": [9]}}, {"name": "process/mmap", "filter": {"uid": [9]}}`,
+			map[event.Point]event.Limit{event.ModuleLoad: {PIDs: []uint32{1, 2}}, event.ProcessMmap: {UIDs: []uint32{9}}}},
+		{`{"name": "module/load", "filter": {"cgroup_id": [3]}}, {"name": "syscall/read/exit", "filter": {"pid": [1]}}, {"name": "syscall/read/enter", "filter": {"comm": ["a"]}}`,
+			map[event.Point]event.Limit{event.ModuleLoad: {PIDs: []uint32{1, 2}, Cgroups: []uint64{3}}, event.ProcessMmap: {UIDs: []uint32{9}}}},
+		{`{"name": "process/mmap"}`, map[event.Point]event.Limit{event.ModuleLoad: {PIDs: []uint32{1, 2}, Cgroups: []uint64{3}}}},
+	} {
+		s, _, err := ParseSession(fmt.Appendf(nil, `{"name": "s%d", "points": [%s], "sinks": [{"name": "null"}]}`, i, step.points))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Create(s); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(step.want, f.enabled.Load().Limits); diff != "" {
+			t.Errorf("session %d (-want +got):\n%s", i, diff)
 		}
 	}
 }
