@@ -129,10 +129,21 @@ func TestEventsCarryTheirProcess(t *testing.T) {
 	}
 }
 
-// earlier is a process from before the sensor: it has its exec, and keeps its identity.
+// earlier is a process from before the sensor: it has its exec in every session, and
+// keeps its identity.
 func (s *identified) earlier(cmd *exec.Cmd) {
 	mine := func(d deed) bool { return d.pid() == uint32(cmd.Process.Pid) }
 	s.wants(mine, "exec before")
+	later := *s
+	later.events = filepath.Join(s.dir, "later.json")
+	file, text := filepath.Join(s.dir, "later"), `{"name": "later", "points": [{"name": "process/exec"}], "sinks": [{"name": "jsonl", "config": {"path": "`+later.events+`"}}]}`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if code, _, stderr := s.verb(s.t, "trace", "create", "--config="+file); code != 0 {
+		s.t.Fatal(stderr)
+	}
+	later.wants(mine, "exec before")
 	if err := cmd.Process.Kill(); err != nil {
 		s.t.Error(err)
 	}
