@@ -25,7 +25,7 @@ var operations = map[string]operation{
 	"syscall": {300_000, prepareSyscall, syscallsProbe, []string{"empty_exit", "empty_enter"}},
 	"open":    {50_000, prepareOpen, syscallsProbe, []string{"empty_exit", "empty_enter"}},
 	"exec":    {300, prepareExec, processProbe, []string{"empty_fork", "empty_exec", "empty_process_exit"}},
-	"tcp":     {2_000, prepareTCP, tcpProbe, []string{"empty_set_state"}},
+	"tcp":     {2_000, prepareTCP, tcpProbe, []string{"empty_set_state", "empty_set_state"}}, // as the probe: twice
 	"udp":     {20_000, prepareUDP, udpProbe, nil},
 }
 

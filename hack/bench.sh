@@ -71,7 +71,7 @@ report() {
 	for load in idle {processes@,churn@}{50,200,800} syscalls@{10000,100000} opens@{1000,10000} connections; do
 		loads+=(--workload "$load")
 	done
-	ladder 'Ladder|ScrapeSize' >"$OUT/ladder.txt"
+	ladder 'Ladder|ScrapeSize|State|Memory|CPUs' >"$OUT/ladder.txt"
 	build ./cmd/sonde "$OUT/head"
 	build ./bench/sonde-bench "$OUT/sonde-bench"
 	# shellcheck disable=SC2086 # FLAGS is a list

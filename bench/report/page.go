@@ -55,6 +55,7 @@ func measured(b Benchmarks, r *compare.Results) string {
 	b.operations(&w)
 	b.scrapes(&w)
 	fmt.Fprintf(&w, "\n![Time of a scrape by number of series](%s/scrape-time.svg)\n", plots)
+	b.growth(&w)
 	loads(&w, r)
 	fmt.Fprintf(&w, "\n![Processor time by rate](%s/processor-rate.svg)\n\n", plots)
 	return w.String()

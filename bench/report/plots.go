@@ -17,7 +17,7 @@ import (
 func plotScrapes(path string, b Benchmarks) error {
 	lines := map[string]plotter.XYs{}
 	for _, impl := range implementations {
-		for _, n := range b.sizes() {
+		for _, n := range b.sizes("ScrapeSize") {
 			if ms := b.scrape(n, impl.name, "ms"); ms > 0 {
 				lines[impl.title] = append(lines[impl.title], plotter.XY{X: float64(n), Y: ms})
 			}

@@ -20,6 +20,9 @@ BenchmarkLadder/tcp/empty-2   	 100	 62500 ns/op
 BenchmarkLadder/tcp/probe-2   	 100	 65000 ns/op
 BenchmarkScrapeSize/1000-2    	 3	 1 ns/op	 500 sonde-allocs	 0.5 sonde-ms	 9000 client_golang-allocs	 3.0 client_golang-ms
 BenchmarkScrapeSize/10000-2   	 3	 1 ns/op	 5000 sonde-allocs	 5.0 sonde-ms	 90000 client_golang-allocs	 30.0 client_golang-ms
+BenchmarkState/1000-2    	 3	 4000000 ns/op	 0.5 MiB	 900 B/op	 90 allocs/op
+BenchmarkMemory/process-2    	 3	 1 ns/op	 410 heap-bytes
+BenchmarkCPUs/16-2    	 3	 250000 ns/op	 4.5 MiB
 PASS
 `
 
@@ -65,6 +68,7 @@ func TestUpdate(t *testing.T) {
 		"on 2026-01-02: 2 × a processor, 8 GiB, Linux 6.1.",
 		"| tcp | nothing | 61000 | | | |\n", "| tcp | its own probe | 64000 | 3000 | 4.9 % | 6.00 |\n",
 		"| 10000 | 5.00 ms | 5000 | 30.00 ms | 90000 |",
+		"| 1000 | 4.0 ms | 0.50 MiB | 90 |", "| process | 410 |", "| 16 | 4.5 MiB | 0.25 ms |",
 		"| processes@200 | 200 | 4.0 % of a core | 32.0 MiB | 0 |",
 	} {
 		if !strings.Contains(first, want) {

@@ -54,9 +54,9 @@ var implementations = []struct{ name, title string }{
 	{"victoria", "VictoriaMetrics/metrics"},
 }
 
-// sizes returns the numbers of series that were scraped, ascending.
-func (b Benchmarks) sizes() (sizes []int) {
-	for _, name := range b.below("ScrapeSize") {
+// sizes returns the numbers that name the sub-benchmarks of one, ascending.
+func (b Benchmarks) sizes(of string) (sizes []int) {
+	for _, name := range b.below(of) {
 		if n, err := strconv.Atoi(name); err == nil {
 			sizes = append(sizes, n)
 		}
@@ -76,11 +76,30 @@ func (b Benchmarks) scrapes(w *strings.Builder) {
 		fmt.Fprintf(w, " %s | allocations |", impl.title)
 	}
 	w.WriteString("\n|---|" + strings.Repeat("---|---|", len(implementations)) + "\n")
-	for _, n := range b.sizes() {
+	for _, n := range b.sizes("ScrapeSize") {
 		fmt.Fprintf(w, "| %d |", n)
 		for _, impl := range implementations {
 			fmt.Fprintf(w, " %.2f ms | %.0f |", b.scrape(n, impl.name, "ms"), b.scrape(n, impl.name, "allocs"))
 		}
 		w.WriteString("\n")
+	}
+}
+
+// growth writes what grows with the node: answers, the heap, and the counters of CPUs.
+func (b Benchmarks) growth(w *strings.Builder) {
+	w.WriteString("\n### Growth\n\nOne answer of `/state/network/connection?normalize=false` with all connections, medians.\n\n")
+	w.WriteString("| connections | time | answer | allocations |\n|---|---|---|---|\n")
+	for _, n := range b.sizes("State") {
+		name := fmt.Sprintf("State/%d", n)
+		fmt.Fprintf(w, "| %d | %.1f ms | %.2f MiB | %.0f |\n", n, b.center(name, "ns/op")/1e6, b.center(name, "MiB"), b.center(name, "allocs/op"))
+	}
+	w.WriteString("\nWhat one more of each takes of the heap; the kernel's maps are there from the start.\n\n| one more | bytes |\n|---|---|\n")
+	for _, name := range b.below("Memory") {
+		fmt.Fprintf(w, "| %s | %.0f |\n", name, b.center("Memory/"+name, "heap-bytes"))
+	}
+	w.WriteString("\nThe counters of as many CPUs, all histograms in use, and adding them up at a scrape.\n\n| CPUs | counters | added up in |\n|---|---|---|\n")
+	for _, n := range b.sizes("CPUs") {
+		name := fmt.Sprintf("CPUs/%d", n)
+		fmt.Fprintf(w, "| %d | %.1f MiB | %.2f ms |\n", n, b.center(name, "MiB"), b.center(name, "ns/op")/1e6)
 	}
 }
