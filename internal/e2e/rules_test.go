@@ -151,13 +151,13 @@ until read port <%[3]s.ports && test -n "$port"; do sleep 0.1; done
 func (s *stage) onOverlay(name string, added bool) string {
 	s.t.Helper()
 	dir := filepath.Join(s.dir, name)
-	below, above := "cp /bin/sleep lower/"+name, "true"
+	below, above := "cp /bin/true lower/"+name, "true"
 	if added {
-		below, above = "true", "cp /bin/sleep merged/"+name
+		below, above = "true", "cp /bin/true merged/"+name
 	}
 	s.shell(fmt.Sprintf(`mkdir %[1]s && cd %[1]s && mkdir lower upper work merged && %[2]s
 echo 0 >%[3]s/cgroup.procs
-exec unshare -m sh -ec 'mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged; %[4]s; exec merged/%[5]s 0.5'`,
+exec unshare -m sh -ec 'mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged; %[4]s; exec merged/%[5]s'`,
 		dir, below, s.cgroup, above, name))
 	return filepath.Join(dir, "merged", name)
 }
@@ -208,7 +208,7 @@ func (s *stage) opensSetting(program, cgroup string) string {
 	if cgroup == "" {
 		cgroup = s.temp // no cgroup: a file of that name
 	}
-	s.shell(fmt.Sprintf("echo 0 >%s/cgroup.procs; exec %s -c 'exec 3<>/proc/sys/kernel/core_pattern; sleep 0.5; true'", cgroup, p))
+	s.shell(fmt.Sprintf("echo 0 >%s/cgroup.procs; exec %s -c 'exec 3<>/proc/sys/kernel/core_pattern'", cgroup, p))
 	return p
 }
 
@@ -220,7 +220,7 @@ func (s *stage) joins(program, namespace string) string {
 	return p
 }
 
-// joinMounts joins a mount namespace, and stays for as long as it takes to see who that was.
+// joinMounts joins a mount namespace.
 func joinMounts() error {
 	f, err := os.Open(os.Args[1])
 	if err != nil {
@@ -231,11 +231,7 @@ func joinMounts() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return err
 	}
-	if err := unix.Setns(int(f.Fd()), 0); err != nil {
-		return err
-	}
-	time.Sleep(time.Second / 2)
-	return nil
+	return unix.Setns(int(f.Fd()), 0)
 }
 
 // loadModule has the kernel refuse what is no module.
