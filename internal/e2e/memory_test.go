@@ -101,7 +101,7 @@ func TestSoakInSmallCgroup(t *testing.T) {
 	a.notKilled(t)
 	t.Logf("%d rounds, %v forks, %v connections; peak %.1f MiB, transitions of shedding: %v", rounds,
 		kernelAfter-kernelBefore, opened, sum(after, "sonde_sensor_memory_peak_bytes")/(1<<20), transitions(after))
-	a.reach(t, 0)
+	a.reach(t, 0, 0, func(float64) {})
 }
 
 // loadOnce does everything at once: connections, forks, long arguments, scrapes, queries.
