@@ -153,10 +153,9 @@ static __always_inline int init_module_exit(struct bpf_raw_tracepoint_args *ctx,
 
 static __always_inline int finit_module_exit(struct bpf_raw_tracepoint_args *ctx, bool btf)
 {
-	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
 	__u32 fd = nth_argument((struct pt_regs *)ctx->args[0], 0);
 
-	send_file(POINT_MODULE_LOAD, file_of_fd(t, fd), (__s64)ctx->args[1], 0, 0, 0);
+	send_file(POINT_MODULE_LOAD, current_file(fd), (__s64)ctx->args[1], 0, 0, 0);
 	return 0;
 }
 
@@ -191,7 +190,6 @@ static __always_inline bool is_of_kernel(struct inode *inode)
  */
 static __always_inline int open_exit(struct bpf_raw_tracepoint_args *ctx, bool btf)
 {
-	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
 	__s64 fd = (__s64)ctx->args[1];
 	struct inode *inode;
 	struct file *file;
@@ -199,7 +197,7 @@ static __always_inline int open_exit(struct bpf_raw_tracepoint_args *ctx, bool b
 
 	if (fd < 0 || !point_on_here(POINT_FILE_OPEN) || bpf_get_current_pid_tgid() >> 32 == self)
 		return 0;
-	file = file_of_fd(t, fd);
+	file = current_file(fd);
 	inode = BPF_CORE_READ(file, f_inode);
 	mode = BPF_CORE_READ(inode, i_mode);
 	if ((mode & S_IFMT) != S_IFREG ||
@@ -264,8 +262,8 @@ static __always_inline int setns_exit(struct bpf_raw_tracepoint_args *ctx, bool 
 	e->result = ctx->args[1];
 	e->types = nth_argument(regs, 1);
 	if (!e->types && !e->result)
-		e->types = type_of(&e->ns, BPF_CORE_READ(file_of_fd(t, nth_argument(regs, 0)),
-							 f_inode, i_ino));
+		e->types = type_of(
+			&e->ns, BPF_CORE_READ(current_file(nth_argument(regs, 0)), f_inode, i_ino));
 	event_submit(e);
 	return 0;
 }
@@ -288,7 +286,7 @@ static __always_inline int bpf_exit(struct bpf_raw_tracepoint_args *ctx, bool bt
 	e->id = e->type = e->pad = 0;
 	__builtin_memset(e->name, 0, sizeof(e->name));
 	if (result >= 0) {
-		prog = BPF_CORE_READ(file_of_fd(t, result), private_data);
+		prog = BPF_CORE_READ(current_file(result), private_data);
 		e->type = BPF_CORE_READ(prog, type);
 		e->id = BPF_CORE_READ(prog, aux, id);
 		BPF_CORE_READ_STR_INTO(&e->name, prog, aux, name);

@@ -269,7 +269,7 @@ __noinline __u32 take_fd(__u32 row, __u32 at, __s32 fd)
 	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
 	struct draft *x = bpf_map_lookup_elem(&call_drafts, &row);
 	struct fs_struct *fs = BPF_CORE_READ(t, fs);
-	struct file *file = file_of_fd(t, fd);
+	struct file *file = current_file(fd);
 	const struct path *path = &file->f_path;
 	struct inode *inode;
 	__u64 begin = at;

@@ -229,7 +229,8 @@ static __always_inline __u8 network_fds(void)
 	__u8 fds = 0;
 
 	for (int fd = 0; fd < 3; fd++) {
-		__u16 family = BPF_CORE_READ(sock_of_fd(fd), __sk_common.skc_family);
+		__u16 family =
+			BPF_CORE_READ(sock_of_file(current_file(fd)), __sk_common.skc_family);
 
 		fds |= (family == AF_INET || family == AF_INET6) << fd;
 	}

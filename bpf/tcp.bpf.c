@@ -174,11 +174,6 @@ static __always_inline void observe(struct hist *h, __u64 ns)
 	ADD(h->sum, ns);
 }
 
-static __always_inline __u64 smoothed_rtt_ns(struct sock *sk)
-{
-	return BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) * 125ULL; /* 1000 / 8 */
-}
-
 /* ---- the map ---- */
 
 static __always_inline struct tracked *lookup(struct sock *sk)
@@ -217,9 +212,10 @@ static __always_inline bool untrack(struct sock *sk, struct tracked *e)
 	return err != -ENOENT;
 }
 
-static __always_inline __u64 new_tag(void)
+/* The low bits of the time are as good as random numbers, and cheaper. */
+static __always_inline __u64 new_tag(__u64 now)
 {
-	return (__u64)(bpf_get_prandom_u32() | 1) << TAG_SHIFT;
+	return (now >> 4 | 1) << TAG_SHIFT;
 }
 
 /* A copy of an entry, as far as the map's values reach. */
@@ -252,13 +248,11 @@ static __always_inline void own(struct tracked *e, struct task_struct *t)
 
 static __always_inline void own_current(struct tracked *e)
 {
-	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
-
-	e->owner_start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
-	e->owner_cgroup = bpf_get_current_cgroup_id();
+	e->owner_start_ns = current_start_ns();
+	e->owner_cgroup = current_cgroup_id();
 	if (workloads_v1)
-		e->owner_v1 = task_cgroup_v1(t);
-	set_owner_pid(e, bpf_get_current_pid_tgid() >> 32);
+		e->owner_v1 = current_cgroup_v1();
+	set_owner_pid(e, current_pid());
 }
 
 /* Counts for the workload of an entry's owner, if it has one. */
@@ -274,21 +268,32 @@ static __always_inline void count_for_owner(struct tracked *e, enum workload_cou
 	workload_count(&key, what, n);
 }
 
-/* ---- bytes ---- */
+/* ---- what the kernel counts itself ---- */
+
+/* The TCP part of a socket. One with a type must be compared with NULL, which it is not. */
+static __always_inline struct tcp_sock *tcp_of(struct sock *sk, bool btf)
+{
+	return btf ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
+}
+
+static __always_inline __u64 smoothed_rtt_ns(struct tcp_sock *tp, bool btf)
+{
+	return FIELD(btf, tp, srtt_us) * 125ULL; /* 1000 / 8 */
+}
 
 /* What was sent once: without what was sent again. Never more than the truth. */
-static __always_inline __u64 bytes_sent(struct sock *sk)
+static __always_inline __u64 bytes_sent(struct tcp_sock *tp, bool btf)
 {
-	__u64 sent = BPF_CORE_READ((struct tcp_sock *)sk, bytes_sent);
+	__u64 sent = FIELD(btf, tp, bytes_sent);
 
-	return sent - BPF_CORE_READ((struct tcp_sock *)sk, bytes_retrans);
+	return sent - FIELD(btf, tp, bytes_retrans);
 }
 
 /* The kernel counts the peer's FIN as a byte. */
-static __always_inline __u64 bytes_received(struct sock *sk)
+static __always_inline __u64 bytes_received(struct sock *sk, struct tcp_sock *tp, bool btf)
 {
-	__u64 received = BPF_CORE_READ((struct tcp_sock *)sk, bytes_received);
-	bool fin = BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
+	__u64 received = FIELD(btf, tp, bytes_received);
+	bool fin = FIELD(btf, sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
 
 	return received - (received && fin);
 }
@@ -329,31 +334,30 @@ static __always_inline __u64 add_delta(__u64 *word, __u64 now, __u64 old, __u64 
  * bytes_received() return is never more than the socket's own counters. Most sockets
  * are idle between two scrapes, and this is half the reads.
  */
-static __always_inline bool moved(struct sock *sk, __u64 sent, __u64 received)
+static __always_inline bool moved(struct tcp_sock *tp, __u64 sent, __u64 received)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
 	return BPF_CORE_READ(tp, bytes_sent) > (sent & COUNT_MASK) ||
 	       BPF_CORE_READ(tp, bytes_received) > (received & COUNT_MASK);
 }
 
 /* ---- events ---- */
 
-static __always_inline void fill_addresses(struct conn_event *e, struct sock *sk, bool listener)
+static __always_inline void fill_addresses(struct conn_event *e, struct sock *sk, bool listener,
+					   bool btf)
 {
 	struct address a;
 
-	e->family = local_address(sk, &a);
+	e->family = local_address(sk, &a, btf);
 	__builtin_memcpy(e->local, &a, sizeof(a));
-	e->local_port = local_port(sk);
+	e->local_port = local_port(sk, btf);
 	if (listener) {
 		e->remote_port = 0;
 		__builtin_memset(e->remote, 0, sizeof(e->remote));
 		return;
 	}
-	e->family = remote_address(sk, &a);
+	e->family = remote_address(sk, &a, btf);
 	__builtin_memcpy(e->remote, &a, sizeof(a));
-	e->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	e->remote_port = bpf_ntohs(FIELD(btf, sk, __sk_common.skc_dport));
 }
 
 /* Reading the pointer through the helper makes a plain number of it. */
@@ -366,9 +370,10 @@ static __always_inline __u64 cookie(struct sock *sk)
 }
 
 /* What events and surveys say alike; t is what is known of the socket. */
-static __always_inline void fill_socket(struct conn_event *e, struct sock *sk, struct tracked *t)
+static __always_inline void fill_socket(struct conn_event *e, struct sock *sk, struct tracked *t,
+					bool btf)
 {
-	fill_addresses(e, sk, t->state == TCP_LISTEN);
+	fill_addresses(e, sk, t->state == TCP_LISTEN, btf);
 	e->cookie = cookie(sk);
 	e->opened_ns = t->flags & OPENED && !(t->flags & SEEDED) ? t->since_ns : 0;
 	e->protocol = IPPROTO_TCP;
@@ -376,8 +381,14 @@ static __always_inline void fill_socket(struct conn_event *e, struct sock *sk, s
 	e->pad = 0;
 }
 
-static __noinline void emit(enum point point, struct sock *sk, struct tracked *t, __u64 sent,
-			    __u64 received)
+struct transferred {
+	__u64 sent;
+	__u64 received;
+};
+
+/* bytes is NULL where none are told. */
+static __noinline void emit(enum point point, struct sock *sk, struct tracked *t,
+			    struct transferred *bytes, bool btf)
 {
 	struct conn_event *e;
 
@@ -387,9 +398,9 @@ static __noinline void emit(enum point point, struct sock *sk, struct tracked *t
 	if (!e)
 		return;
 	fill_owner(&e->h.process, t->owner_pid, t->owner_start_ns, t->owner_cgroup);
-	fill_socket(e, sk, t);
-	e->sent = sent;
-	e->received = received;
+	fill_socket(e, sk, t, btf);
+	e->sent = bytes ? bytes->sent : 0;
+	e->received = bytes ? bytes->received : 0;
 	event_submit(e);
 }
 
@@ -407,7 +418,7 @@ static __always_inline void count_failed(__u32 direction, __u32 err)
 		ADD(c->failed[direction & (DIRECTIONS - 1)][slot], 1);
 }
 
-static __always_inline void close_listener(struct sock *sk, struct tracked *e)
+static __always_inline void close_listener(struct sock *sk, struct tracked *e, bool btf)
 {
 	struct tracked t = copy_of(e); /* the entry may be another's as soon as it is out */
 	struct cpu_tcp *c = cpu_counts();
@@ -416,20 +427,29 @@ static __always_inline void close_listener(struct sock *sk, struct tracked *e)
 		return;
 	ADD(c->listen_closed, 1);
 	if (!(t.flags & UNTOLD))
-		emit(POINT_NETWORK_CLOSE, sk, &t, 0, 0);
+		emit(POINT_NETWORK_CLOSE, sk, &t, NULL, btf);
 }
 
-static __always_inline void close_connection(struct sock *sk, struct tracked *e)
+static __always_inline void close_connection(struct sock *sk, struct tracked *e, bool btf)
 {
-	__u64 sent = bytes_sent(sk), received = bytes_received(sk);
-	__s64 sent_delta = last_delta(&e->sent, sent);
-	__s64 received_delta = last_delta(&e->received, received);
-	struct tracked t = copy_of(e); /* the entry may be another's as soon as it is out */
-	struct conn_counters *n = conn_counters(&t);
+	struct tcp_sock *tp = tcp_of(sk, btf);
 	struct cpu_tcp *c = cpu_counts();
-	__u64 rtt = smoothed_rtt_ns(sk);
+	struct transferred bytes;
+	__s64 sent_delta, received_delta;
+	struct conn_counters *n;
+	struct tracked t;
+	__u64 rtt;
 
-	if (!n || !c)
+	if (!tp || !c)
+		return;
+	bytes.sent = bytes_sent(tp, btf);
+	bytes.received = bytes_received(sk, tp, btf);
+	rtt = smoothed_rtt_ns(tp, btf);
+	sent_delta = last_delta(&e->sent, bytes.sent);
+	received_delta = last_delta(&e->received, bytes.received);
+	t = copy_of(e); /* the entry may be another's as soon as it is out */
+	n = conn_counters(&t);
+	if (!n)
 		return;
 	ADD(n->sent, sent_delta);
 	ADD(n->received, received_delta);
@@ -445,23 +465,23 @@ static __always_inline void close_connection(struct sock *sk, struct tracked *e)
 		if (rtt)
 			observe(&c->rtt[direction_of(&t)], rtt);
 	}
-	emit(POINT_NETWORK_CLOSE, sk, &t, sent, received);
+	emit(POINT_NETWORK_CLOSE, sk, &t, &bytes, btf);
 }
 
 /*
  * A socket ends, or starts anew. An outbound one that never got through leaves
  * its entry until the caller has been told, or the socket is destroyed.
  */
-static __noinline void finish(struct sock *sk, struct tracked *e)
+static __noinline void finish(struct sock *sk, struct tracked *e, bool btf)
 {
 	int err;
 
 	if (e->state == TCP_LISTEN) {
-		close_listener(sk, e);
+		close_listener(sk, e, btf);
 	} else if (e->flags & OPENED) {
-		close_connection(sk, e);
+		close_connection(sk, e, btf);
 	} else if (e->state != TCP_CLOSE) {
-		err = BPF_CORE_READ(sk, sk_err);
+		err = FIELD(btf, sk, sk_err);
 		e->state = TCP_CLOSE;
 		count_failed(direction_of(e), err);
 		count_for_owner(e, WORKLOAD_FAILED, 1);
@@ -488,11 +508,12 @@ static __always_inline void on_syn_recv(struct sock *sk)
 	track(sk, &fresh, BPF_ANY);
 }
 
-static __always_inline void on_established(struct sock *sk, struct tracked *e, int old)
+static __always_inline void on_established(struct sock *sk, struct tracked *e, int old, bool btf)
 {
 	__u64 now = bpf_ktime_get_boot_ns(), handshake = 0;
 	struct tracked fresh = {};
 	struct conn_counters *n;
+	struct tcp_sock *tp;
 	struct cpu_tcp *c;
 	struct address a;
 	__u8 family;
@@ -506,19 +527,19 @@ static __always_inline void on_established(struct sock *sk, struct tracked *e, i
 		if (!e)
 			return;
 	}
-	family = remote_address(sk, &a);
+	family = remote_address(sk, &a, btf);
 	e->peer = peer_of(&a, family);
 	n = conn_counters(e);
 	c = cpu_counts();
-	if (!n || !c)
+	tp = tcp_of(sk, btf);
+	if (!n || !c || !tp)
 		return;
 	if (e->direction == INBOUND)
-		handshake = smoothed_rtt_ns(sk);
+		handshake = smoothed_rtt_ns(tp, btf);
 	else if (e->since_ns)
 		handshake = now - e->since_ns;
 	e->since_ns = now;
-	e->sent = new_tag();
-	e->received = new_tag();
+	e->sent = e->received = new_tag(now);
 	e->state = TCP_ESTABLISHED;
 	e->flags = OPENED;
 	ADD(n->opened, 1);
@@ -526,26 +547,26 @@ static __always_inline void on_established(struct sock *sk, struct tracked *e, i
 	if (handshake) /* not known: no RTT was measured, or its begin was not seen */
 		observe(&c->handshake[direction_of(e)], handshake);
 	if (e->direction == OUTBOUND)
-		emit(POINT_NETWORK_CONNECT, sk, e, 0, 0);
+		emit(POINT_NETWORK_CONNECT, sk, e, NULL, btf);
 }
 
 /*
  * In the context of the caller of listen. A socket that was never bound gets its
  * port a moment later, and is told of when listen returns.
  */
-static __always_inline void on_listen(struct sock *sk)
+static __always_inline void on_listen(struct sock *sk, bool btf)
 {
 	struct tracked fresh = { .state = TCP_LISTEN, .direction = INBOUND };
 	struct cpu_tcp *c = cpu_counts();
 
 	own_current(&fresh);
-	if (listen_hooked && !BPF_CORE_READ(sk, __sk_common.skc_num))
+	if (listen_hooked && !FIELD(btf, sk, __sk_common.skc_num))
 		fresh.flags = UNTOLD;
 	if (!c || !track(sk, &fresh, BPF_ANY))
 		return;
 	ADD(c->listen_opened, 1);
 	if (!(fresh.flags & UNTOLD))
-		emit(POINT_NETWORK_LISTEN, sk, &fresh, 0, 0);
+		emit(POINT_NETWORK_LISTEN, sk, &fresh, NULL, btf);
 }
 
 /* The end of a socket that was found in a list. */
@@ -567,15 +588,15 @@ static __always_inline void on_listed_close(struct sock *sk, int old)
 }
 
 /* A failure without an entry, as in on_established. */
-static __always_inline void on_untracked_close(struct sock *sk, int old)
+static __always_inline void on_untracked_close(struct sock *sk, int old, bool btf)
 {
 	struct tracked fresh = { .state = TCP_CLOSE, .direction = OUTBOUND };
 
 	if (old == TCP_SYN_SENT) {
-		count_failed(OUTBOUND, BPF_CORE_READ(sk, sk_err));
+		count_failed(OUTBOUND, FIELD(btf, sk, sk_err));
 		track(sk, &fresh, BPF_NOEXIST);
 	} else if (old == TCP_SYN_RECV) {
-		count_failed(INBOUND, BPF_CORE_READ(sk, sk_err));
+		count_failed(INBOUND, FIELD(btf, sk, sk_err));
 	} else {
 		on_listed_close(sk, old);
 	}
@@ -585,12 +606,12 @@ static __always_inline void on_untracked_close(struct sock *sk, int old)
  * Whatever the first program has done, the second one finds done. Only where
  * there is no entry to tell, it leaves the count to the first.
  */
-static __always_inline void follow(struct sock *sk, int old, int new, bool again)
+static __always_inline void follow(struct sock *sk, int old, int new, bool again, bool btf)
 {
 	struct tracked *e = lookup(sk);
 
 	if (new == TCP_ESTABLISHED) {
-		on_established(sk, e, old);
+		on_established(sk, e, old, btf);
 		return;
 	}
 	if (e && e->state == new)
@@ -600,26 +621,29 @@ static __always_inline void follow(struct sock *sk, int old, int new, bool again
 		return;
 	}
 	if (e)
-		finish(sk, e);
+		finish(sk, e, btf);
 	if (new == TCP_SYN_SENT)
 		on_syn_sent(sk);
 	else if (new == TCP_SYN_RECV)
 		on_syn_recv(sk);
 	else if (new == TCP_LISTEN)
-		on_listen(sk);
+		on_listen(sk, btf);
 	else if (!e && !again)
-		on_untracked_close(sk, old);
+		on_untracked_close(sk, old, btf);
 }
 
 static __always_inline int first(struct bpf_raw_tracepoint_args *ctx, bool btf)
 {
 	struct sock *sk = (struct sock *)ctx->args[0];
 	int old = ctx->args[1], new = ctx->args[2];
-	struct cpu_tcp *c = cpu_counts();
+	struct cpu_tcp *c;
 
-	if (!(1 << new &TCPF_FOLLOWED) || !is_tcp(sk, btf) || !c)
+	if (!(1 << new &TCPF_FOLLOWED) || !is_tcp(sk, btf))
 		return 0;
-	follow(sk, old, new, false);
+	c = cpu_counts();
+	if (!c)
+		return 0;
+	follow(sk, old, new, false, btf);
 	c->done_sock = (__u64)sk;
 	c->done_state = new;
 	return 0;
@@ -633,14 +657,17 @@ static __always_inline int second(struct bpf_raw_tracepoint_args *ctx, bool btf)
 {
 	struct sock *sk = (struct sock *)ctx->args[0];
 	int old = ctx->args[1], new = ctx->args[2];
-	struct cpu_tcp *c = cpu_counts();
+	struct cpu_tcp *c;
 
-	if (!(1 << new &TCPF_FOLLOWED) || !c)
+	if (!(1 << new &TCPF_FOLLOWED))
+		return 0;
+	c = cpu_counts();
+	if (!c)
 		return 0;
 	if (c->done_sock == (__u64)sk && c->done_state == new)
 		c->done_sock = 0;
 	else if (is_tcp(sk, btf))
-		follow(sk, old, new, true);
+		follow(sk, old, new, true, btf);
 	return 0;
 }
 
@@ -652,7 +679,7 @@ static __always_inline int destroy(struct bpf_raw_tracepoint_args *ctx, bool btf
 
 	if (!e)
 		return 0;
-	finish(sk, e);
+	finish(sk, e, btf);
 	untrack(sk, e); /* what stayed to tell the caller */
 	return 0;
 }
@@ -706,6 +733,27 @@ static __always_inline int first_argument(struct pt_regs *regs)
 }
 
 /*
+ * The TCP socket behind a descriptor, and its entry. A file whose memory leads to the
+ * address of a socket that is followed is that socket; only another one takes a closer
+ * look at what it is.
+ */
+static __always_inline struct sock *followed_of_fd(int fd, struct tracked **e)
+{
+	struct file *file = current_file(fd);
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+	struct sock *sk = BPF_CORE_READ(socket, sk);
+
+	*e = lookup(sk);
+	if (*e)
+		return sk;
+	sk = sock_of_file(file);
+	if (!is_tcp(sk, false))
+		return NULL;
+	*e = lookup(sk);
+	return sk;
+}
+
+/*
  * connect has returned. An error that the state machine has seen is its own
  * report; any other one is an attempt that never sent a SYN. Success on a socket
  * that failed means that it was disconnected: the next attempt is a new one.
@@ -720,10 +768,9 @@ static __always_inline int connect_exit(struct bpf_raw_tracepoint_args *ctx, boo
 	if (err == EINPROGRESS || err == EINTR || err == EALREADY || err == EISCONN ||
 	    (err >= ERESTART_FIRST && err <= ERESTART_LAST))
 		return 0;
-	sk = sock_of_fd(first_argument(regs));
-	if (!is_tcp(sk, false))
+	sk = followed_of_fd(first_argument(regs), &e);
+	if (!sk)
 		return 0;
-	e = lookup(sk);
 	if (e && e->state == TCP_CLOSE) {
 		untrack(sk, e);
 	} else if (!e && err > 0 && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE) {
@@ -742,34 +789,28 @@ static __always_inline int accept_exit(struct bpf_raw_tracepoint_args *ctx, bool
 
 	if (fd < 0)
 		return 0;
-	sk = sock_of_fd(fd);
-	if (!is_tcp(sk, false))
-		return 0;
-	e = lookup(sk);
-	if (!e || e->owner_pid)
+	sk = followed_of_fd(fd, &e);
+	if (!sk || !e || e->owner_pid)
 		return 0;
 	own_current(e);
 	t = copy_of(e);
 	if (t.flags & OPENED)
 		count_for_owner(&t, WORKLOAD_OPENED, 1);
-	emit(POINT_NETWORK_ACCEPT, sk, &t, 0, 0);
+	emit(POINT_NETWORK_ACCEPT, sk, &t, NULL, false);
 	return 0;
 }
 
 /* listen has returned: now the port is known. */
 static __always_inline int listen_exit(struct bpf_raw_tracepoint_args *ctx, bool btf)
 {
-	struct sock *sk = sock_of_fd(first_argument((struct pt_regs *)ctx->args[0]));
 	struct tracked *e, t;
+	struct sock *sk = followed_of_fd(first_argument((struct pt_regs *)ctx->args[0]), &e);
 
-	if (!is_tcp(sk, false))
-		return 0;
-	e = lookup(sk);
-	if (!e || e->state != TCP_LISTEN || !(e->flags & UNTOLD))
+	if (!sk || !e || e->state != TCP_LISTEN || !(e->flags & UNTOLD))
 		return 0;
 	e->flags &= ~UNTOLD;
 	t = copy_of(e);
-	emit(POINT_NETWORK_LISTEN, sk, &t, 0, 0);
+	emit(POINT_NETWORK_LISTEN, sk, &t, NULL, false);
 	return 0;
 }
 
@@ -849,11 +890,12 @@ int seed_connections(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct conn_counters *n;
+	struct tcp_sock *tp;
 	struct address a;
 	struct sock *sk;
 	struct port p;
 	__u8 family;
-	__u64 key;
+	__u64 key, tag;
 
 	if (!task || !file)
 		return 0;
@@ -863,10 +905,12 @@ int seed_connections(struct bpf_iter__task_file *ctx)
 	key = (__u64)sk;
 	p = port_of(sk);
 	fresh.direction = bpf_map_lookup_elem(&listening, &p) ? INBOUND : OUTBOUND;
-	family = remote_address(sk, &a);
+	family = remote_address(sk, &a, false);
 	fresh.peer = peer_of(&a, family);
-	fresh.sent = new_tag() | (bytes_sent(sk) & COUNT_MASK);
-	fresh.received = new_tag() | (bytes_received(sk) & COUNT_MASK);
+	tp = tcp_of(sk, false);
+	tag = new_tag(bpf_ktime_get_boot_ns());
+	fresh.sent = tag | (bytes_sent(tp, false) & COUNT_MASK);
+	fresh.received = tag | (bytes_received(sk, tp, false) & COUNT_MASK);
 	own(&fresh, task);
 	n = conn_counters(&fresh);
 	if (!n || !track(sk, &fresh, BPF_NOEXIST))
@@ -885,6 +929,7 @@ int scrape(struct bpf_iter__bpf_map_elem *ctx)
 	__u64 *key = ctx->key, sent, received;
 	struct conn_counters *n;
 	struct tracked owned;
+	struct tcp_sock *tp;
 	struct sock *sk;
 
 	if (!key || !e || !(e->flags & OPENED))
@@ -893,17 +938,18 @@ int scrape(struct bpf_iter__bpf_map_elem *ctx)
 	if (workloads_on && !*(volatile __u32 *)&e->owner_pid)
 		return 0;
 	sk = (struct sock *)*key;
+	tp = tcp_of(sk, false);
 	/* the words first: what is read after them is older than a swap that succeeds */
 	sent = *(volatile __u64 *)&e->sent;
 	received = *(volatile __u64 *)&e->received;
-	if (!moved(sk, sent, received))
+	if (!moved(tp, sent, received))
 		return 0;
 	n = conn_counters(e);
 	if (!n)
 		return 0;
 	owned = copy_of(e);
-	sent = add_delta(&e->sent, bytes_sent(sk), sent, &n->sent);
-	received = add_delta(&e->received, bytes_received(sk), received, &n->received);
+	sent = add_delta(&e->sent, bytes_sent(tp, false), sent, &n->sent);
+	received = add_delta(&e->received, bytes_received(sk, tp, false), received, &n->received);
 	count_for_owner(&owned, WORKLOAD_SENT, sent);
 	count_for_owner(&owned, WORKLOAD_RECEIVED, received);
 	return 0;
@@ -929,15 +975,17 @@ static __always_inline void write_record(struct bpf_iter_meta *meta, struct sock
 
 static __always_inline void fill_record(struct socket_record *r, struct sock *sk, struct tracked *t)
 {
+	struct tcp_sock *tp = tcp_of(sk, false);
+
 	r->conn.h.process.start_ns = t->owner_start_ns;
 	r->conn.h.process.cgroup_id = t->owner_cgroup;
 	r->conn.h.process.pid = t->owner_pid;
 	r->listen = t->state == TCP_LISTEN;
 	r->net = (__u64)BPF_CORE_READ(sk, __sk_common.skc_net.net) * cookie_key;
-	fill_socket(&r->conn, sk, t);
+	fill_socket(&r->conn, sk, t, false);
 	if (!r->listen) {
-		r->conn.sent = bytes_sent(sk);
-		r->conn.received = bytes_received(sk);
+		r->conn.sent = bytes_sent(tp, false);
+		r->conn.received = bytes_received(sk, tp, false);
 	}
 }
 

@@ -324,7 +324,7 @@ static __always_inline void own(struct entry *s, struct task_struct *t)
 
 static __always_inline void note_endpoint(struct entry *s, struct sock *sk)
 {
-	s->family = local_address(sk, &s->local);
+	s->family = local_address(sk, &s->local, false);
 	s->port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	s->endpoint = true;
 }
@@ -666,8 +666,8 @@ static __always_inline void seed_flow(struct sock *sk, __u64 cookie)
 	fresh.last_ns = bpf_ktime_get_ns();
 	fresh.local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	key.port = BPF_CORE_READ(sk, __sk_common.skc_dport);
-	local_address(sk, &fresh.local);
-	key.family = remote_address(sk, &key.peer);
+	local_address(sk, &fresh.local, false);
+	key.family = remote_address(sk, &key.peer, false);
 	if (ephemeral(fresh.local_port) < ephemeral(bpf_ntohs(key.port)))
 		fresh.direction = INBOUND;
 	n = enter_flow(&key, &fresh);

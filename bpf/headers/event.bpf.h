@@ -10,6 +10,7 @@
 
 #include "kernel.h"
 #include "cgroup.bpf.h"
+#include "current.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
@@ -425,6 +426,28 @@ static __always_inline void fill_process(struct process_id *p, struct task_struc
 	BPF_CORE_READ_STR_INTO(&p->comm, t, comm);
 }
 
+static __always_inline void fill_current(struct process_id *p)
+{
+	struct task_struct *t;
+	const __u64 *comm;
+
+	if (!current_has_type()) {
+		fill_process(p, untyped_current());
+		return;
+	}
+	t = bpf_get_current_task_btf();
+	p->start_ns = current_start_ns();
+	p->cgroup_id = current_cgroup_id();
+	p->cgroup_v1 = cgroups_v1 ? current_cgroup_v1() : 0;
+	p->pid = t->tgid;
+	p->tid = t->pid;
+	p->ppid = t->real_parent->tgid;
+	p->uid = t->cred->uid.val;
+	comm = (const __u64 *)t->comm;
+	((__u64 *)p->comm)[0] = comm[0];
+	((__u64 *)p->comm)[1] = comm[1];
+}
+
 /*
  * Fills in an owner of which only that much is kept, with pid 0 where it is not
  * known; all of it where the owner is running.
@@ -432,22 +455,14 @@ static __always_inline void fill_process(struct process_id *p, struct task_struc
 static __always_inline void fill_owner(struct process_id *p, __u32 pid, __u64 start_ns,
 				       __u64 cgroup_id)
 {
-	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
-
-	if (pid && pid == BPF_CORE_READ(t, tgid) &&
-	    start_ns == BPF_CORE_READ(t, group_leader, start_boottime)) {
-		fill_process(p, t);
+	if (pid && pid == current_pid() && start_ns == current_start_ns()) {
+		fill_current(p);
 		return;
 	}
 	__builtin_memset(p, 0, sizeof(*p));
 	p->start_ns = start_ns;
 	p->cgroup_id = cgroup_id;
 	p->pid = pid;
-}
-
-static __always_inline void fill_current(struct process_id *p)
-{
-	fill_process(p, (struct task_struct *)bpf_get_current_task());
 }
 
 #endif

@@ -50,6 +50,11 @@ enum {
 	BPF_RB_RING_SIZE = 1,
 };
 
+/* helpers that not every kernel has */
+enum bpf_func_id {
+	BPF_FUNC_loop = 181, /* since 5.17 */
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef int pid_t;

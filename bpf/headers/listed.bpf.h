@@ -50,10 +50,10 @@ static __always_inline struct list_entry *unlist(struct sock *sk, bool has_peer)
 	if (!use_listed)
 		return NULL;
 	key.net = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	key.family = local_address(sk, &key.local);
-	key.local_port = local_port(sk);
+	key.family = local_address(sk, &key.local, false);
+	key.local_port = local_port(sk, false);
 	if (has_peer) {
-		key.family = remote_address(sk, &key.remote);
+		key.family = remote_address(sk, &key.remote, false);
 		key.remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 		if (!key.remote_port)
 			return NULL;

@@ -7,6 +7,7 @@
 #define SONDE_NET_BPF_H
 
 #include "kernel.h"
+#include "current.bpf.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -66,34 +67,49 @@ static __always_inline enum peer peer_of(const struct address *a, __u8 family)
 	return PEER_PUBLIC;
 }
 
+/*
+ * btf says that the pointer came as an argument of a BTF tracepoint, a constant
+ * where this is called: then a field is a load and no helper call.
+ */
+#define FIELD(btf, ptr, field) ((btf) ? (ptr)->field : BPF_CORE_READ(ptr, field))
+
+/* Reads one of the two IPv6 addresses of a socket, 16 bytes without a gap. */
+static __always_inline void read_ipv6(struct address *a, struct in6_addr *from, bool btf)
+{
+	if (btf)
+		*a = *(struct address *)from;
+	else
+		bpf_probe_read_kernel(a, sizeof(*a), from);
+}
+
 /* Reads the remote address of a connected socket; returns its family, 4 or 6. */
-static __always_inline __u8 remote_address(struct sock *sk, struct address *a)
+static __always_inline __u8 remote_address(struct sock *sk, struct address *a, bool btf)
 {
 	__builtin_memset(a, 0, sizeof(*a));
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET6) {
-		a->word[0] = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	if (FIELD(btf, sk, __sk_common.skc_family) != AF_INET6) {
+		a->word[0] = FIELD(btf, sk, __sk_common.skc_daddr);
 		return 4;
 	}
-	bpf_core_read(a, sizeof(*a), &sk->__sk_common.skc_v6_daddr);
+	read_ipv6(a, &sk->__sk_common.skc_v6_daddr, btf);
 	return unmap(a);
 }
 
 /* Reads the local address of a socket; returns its family, 4 or 6. */
-static __always_inline __u8 local_address(struct sock *sk, struct address *a)
+static __always_inline __u8 local_address(struct sock *sk, struct address *a, bool btf)
 {
 	__builtin_memset(a, 0, sizeof(*a));
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET6) {
-		a->word[0] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	if (FIELD(btf, sk, __sk_common.skc_family) != AF_INET6) {
+		a->word[0] = FIELD(btf, sk, __sk_common.skc_rcv_saddr);
 		return 4;
 	}
-	bpf_core_read(a, sizeof(*a), &sk->__sk_common.skc_v6_rcv_saddr);
+	read_ipv6(a, &sk->__sk_common.skc_v6_rcv_saddr, btf);
 	return unmap(a);
 }
 
 /* In host order. At the end of a socket skc_num may have been given back already. */
-static __always_inline __u16 local_port(struct sock *sk)
+static __always_inline __u16 local_port(struct sock *sk, bool btf)
 {
-	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__u16 port = FIELD(btf, sk, __sk_common.skc_num);
 
 	return port ? port : bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 }
@@ -118,25 +134,6 @@ static __always_inline struct sock *sock_of_file(struct file *file)
 	}
 	return sk;
 }
-
-/* The socket behind a descriptor of the current process. */
-static __always_inline struct sock *sock_of_fd(int fd)
-{
-	struct task_struct *t = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(t, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd), *file = NULL;
-
-	if (fd < 0 || fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), &files[fd]);
-	return sock_of_file(file);
-}
-
-/*
- * btf says that the pointer came as an argument of a BTF tracepoint, a constant
- * where this is called: then a field is a load and no helper call.
- */
-#define FIELD(btf, ptr, field) ((btf) ? (ptr)->field : BPF_CORE_READ(ptr, field))
 
 static __always_inline bool is_tcp(struct sock *sk, bool btf)
 {

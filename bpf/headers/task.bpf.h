@@ -66,19 +66,6 @@ static __always_inline void fill_namespaces(struct namespaces *n, struct task_st
 #define S_IFSOCK 0140000
 #define S_IROTH 04
 
-/* The open file behind a descriptor, NULL for none. */
-static __always_inline struct file *file_of_fd(struct task_struct *t, __u32 fd)
-{
-	struct fdtable *table = BPF_CORE_READ(t, files, fdt);
-	struct file **files, *file = NULL;
-
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	files = BPF_CORE_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	return file;
-}
-
 /* When a file last changed, in nanoseconds since 1970. */
 static __always_inline __u64 changed_ns(struct inode *inode)
 {
