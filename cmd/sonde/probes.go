@@ -173,8 +173,7 @@ func (p *probes) loadKernel() (string, error) {
 	}
 	p.rules = rules.NewEngine(rules.Self{PID: p.kernel.Self().PID, HostMount: p.opts.machine.hostMounts()})
 	p.digests = &digester{Digests: digest.New(p.opts.machine.fs.OpenExecutable), editor: &p.editor}
-	p.sessions = newSessions(p.opts.log.With(logging.TargetKey, "sessions"), newSinkMachine(p.model, p.opts.settings), p.kernel, p.opts.vitals, p.rules, p.governor, p.digests,
-		stream.QueueSize{Events: limits.QueueEvents, TextBytes: int(limits.QueueTextBytes)})
+	p.sessions = p.newSessions()
 	p.model.teller.publish = p.sessions.Publish
 	if err := p.kernel.SetPoints(picturePoints...); err != nil {
 		return "", errors.Join(err, p.Close())

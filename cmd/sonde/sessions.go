@@ -12,8 +12,8 @@ import (
 	"github.com/sonde-ebpf/sonde/bpf"
 	"github.com/sonde-ebpf/sonde/internal/config"
 	"github.com/sonde-ebpf/sonde/internal/event"
+	"github.com/sonde-ebpf/sonde/internal/logging"
 	"github.com/sonde-ebpf/sonde/internal/rules"
-	"github.com/sonde-ebpf/sonde/internal/shed"
 	"github.com/sonde-ebpf/sonde/internal/stream"
 	"github.com/sonde-ebpf/sonde/introspect"
 )
@@ -24,7 +24,11 @@ type sessions struct {
 	*stream.Manager
 	log     *slog.Logger
 	machine *sinkMachine // that sinks ask
+	kernel  *bpf.Kernel
+	calls   *bpf.Calls
 	acts    *bpf.Acts
+	rules   *rules.Engine
+	digests *digester
 	// listed are the sessions of the configuration in force, by name, as JSON. Only
 	// follow touches it, which the configuration's store calls one at a time.
 	listed map[string]string
@@ -37,38 +41,49 @@ var picturePoints = []event.Point{
 	event.NetworkConnect, event.NetworkAccept, event.NetworkClose, event.NetworkListen,
 }
 
-func newSessions(log *slog.Logger, m *sinkMachine, k *bpf.Kernel, v *vitals, r *rules.Engine, g *shed.Governor, d *digester, queue stream.QueueSize) *sessions {
-	s := &sessions{log: log, machine: m, acts: bpf.NewActs(k), listed: map[string]string{}}
-	calls := bpf.NewCalls(k)
+// newSessions returns those of a sensor whose kernel object is loaded. None exists yet.
+func (p *probes) newSessions() *sessions {
+	limits, model := &p.opts.config.Limits, p.model
+	s := &sessions{
+		log: p.opts.log.With(logging.TargetKey, "sessions"), machine: newSinkMachine(model, p.opts.settings), kernel: p.kernel,
+		calls: bpf.NewCalls(p.kernel), acts: bpf.NewActs(p.kernel), rules: p.rules, digests: p.digests, listed: map[string]string{},
+	}
 	s.Manager = stream.NewManager(stream.ManagerOptions{
-		Queue: queue,
-		Open:  m.open,
-		Enable: func(w stream.Wanted) error {
-			points, ends := r.Set().Points() // wanted whether or not a session wants them
-			w.Points, w.Calls = append(w.Points, points...), w.Calls.Plus(ends)
-			for _, p := range points { // rules look at all processes
-				delete(w.Limits, p)
-			}
-			m.model.tell(w.Points)
-			d.wanted.Store(w.Digests)
-			m.model.teller.want(slices.Contains(w.Points, event.NetworkReport))
-			if err := errors.Join(calls.Want(w.Calls), s.acts.Want(w.Points), k.TellEnvironments(w.Environments), k.SetLimits(w.Limits)); err != nil {
-				return err
-			}
-			return k.SetPoints(append(w.Points, picturePoints...)...)
-		},
-		Mark: func(ev *event.Event) {
-			d.add(ev)
-			r.Mark(ev)
-		},
-		Now:     m.model.clock.Now,
-		Below:   m.model.store.Below,
-		Admit:   g.Admit,
-		Hold:    m.model.hold,
-		Earlier: m.model.earlier,
-		Pulse:   v.sink,
+		Queue:   stream.QueueSize{Events: limits.QueueEvents, TextBytes: int(limits.QueueTextBytes)},
+		Open:    s.machine.open,
+		Enable:  s.enable,
+		Mark:    s.mark,
+		Now:     model.clock.Now,
+		Below:   model.store.Below,
+		Admit:   p.governor.Admit,
+		Hold:    model.hold,
+		Earlier: model.earlier,
+		Pulse:   p.opts.vitals.sink,
 	})
 	return s
+}
+
+// enable makes the kernel send what sessions want, and what rules and the picture do.
+func (s *sessions) enable(w stream.Wanted) error {
+	points, ends := s.rules.Set().Points() // wanted whether or not a session wants them
+	w.Points, w.Calls = append(w.Points, points...), w.Calls.Plus(ends)
+	for _, p := range points { // rules look at all processes
+		delete(w.Limits, p)
+	}
+	model := s.machine.model
+	model.tell(w.Points)
+	model.teller.want(slices.Contains(w.Points, event.NetworkReport))
+	s.digests.wanted.Store(w.Digests)
+	if err := errors.Join(s.calls.Want(w.Calls), s.acts.Want(w.Points), s.kernel.TellEnvironments(w.Environments), s.kernel.SetLimits(w.Limits)); err != nil {
+		return err
+	}
+	return s.kernel.SetPoints(append(w.Points, picturePoints...)...)
+}
+
+// mark completes an event before anybody sees it.
+func (s *sessions) mark(ev *event.Event) {
+	s.digests.add(ev)
+	s.rules.Mark(ev)
 }
 
 // listedSessions reads the sessions that a configuration lists. It returns every fault.
