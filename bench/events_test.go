@@ -307,7 +307,7 @@ func (p *eventPath) trickling(read func()) time.Duration {
 // what it does for readers that do not ask for less.
 func (p *eventPath) wakeForEach() {
 	p.tb.Helper()
-	var page struct{ Points, WakeupBytes, Canary, SilenceNS uint64 }
+	var page struct{ Points, WakeupBytes, Canary, SilenceNS, Details, Limited uint64 }
 	p.check(p.settings.Lookup(uint32(0), &page))
 	page.SilenceNS = 0
 	p.check(p.settings.Put(uint32(0), &page))

@@ -31,6 +31,7 @@ type model struct {
 	seeded     chan struct{} // closed when the processes that were there before have been listed
 	surveyed   atomic.Bool   // and what sockets they had
 	told       atomic.Uint64 // the points that somebody wants, a bit each
+	ancestors  atomic.Bool   // somebody wants to know whom processes descend from
 
 	mu        sync.Mutex // guards what follows
 	arguments bool       // what the configuration says
@@ -77,11 +78,18 @@ func (m *model) apply(ev *event.Event) {
 	}
 	told, end := m.told.Load()>>ev.Point&1 == 1, ev.Point == event.ProcessExit
 	if told && end {
-		m.store.Describe(ev)
+		m.describe(ev)
 	}
 	m.store.Apply(ev)
 	if told && !end {
-		m.store.Describe(ev)
+		m.describe(ev)
+	}
+}
+
+func (m *model) describe(ev *event.Event) {
+	m.store.Describe(ev)
+	if m.ancestors.Load() {
+		m.store.Ancestors(ev, m.teller.editor)
 	}
 }
 
@@ -98,7 +106,12 @@ func (m *model) hold(id string) time.Duration {
 func (m *model) earlier(stop <-chan struct{}, yield func(*event.Event) bool) {
 	select {
 	case <-m.seeded:
-		m.store.Earlier(m.teller.editor, yield)
+		m.store.Earlier(m.teller.editor, func(ev *event.Event) bool {
+			if m.ancestors.Load() {
+				m.store.Ancestors(ev, m.teller.editor)
+			}
+			return yield(ev)
+		})
 	case <-stop:
 	}
 }

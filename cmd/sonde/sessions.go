@@ -74,6 +74,7 @@ func (s *sessions) enable(w stream.Wanted) error {
 	model.tell(w.Points)
 	model.teller.want(slices.Contains(w.Points, event.NetworkReport))
 	s.digests.wanted.Store(w.Digests)
+	model.ancestors.Store(w.Ancestors)
 	if err := errors.Join(s.calls.Want(w.Calls), s.acts.Want(w.Points), s.kernel.TellEnvironments(w.Environments), s.kernel.SetLimits(w.Limits)); err != nil {
 		return err
 	}

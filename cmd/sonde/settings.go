@@ -185,7 +185,7 @@ func limitFlags() []*setting {
 		flag("containers", "containers", "4096",
 			"Containers known at once. Memory = containers x about 1 KiB when full."),
 		flag("queue-events", "queueEvents", "4096",
-			"Events that wait for one sink of a session, rounded up to a power of two. Memory = queue-events x 920 B and --limits.queue-text-bytes, for each sink, taken when its session begins. More are lost, less important points before others, and counted."),
+			"Events that wait for one sink of a session, rounded up to a power of two. Memory = queue-events x 928 B and --limits.queue-text-bytes, for each sink, taken when its session begins. More are lost, less important points before others, and counted."),
 		flag("queue-text-bytes", "queueTextBytes", "1MiB",
 			"Room for the texts of the events that wait for one sink: paths, arguments, addresses of calls. Rounded up to a power of two."),
 		flag("text-bytes", "textBytes", "32MiB",

@@ -22,6 +22,7 @@ import (
 type deed struct {
 	what            string
 	process, parent *tetragon.Process
+	ancestors       []*tetragon.Process
 }
 
 func (d deed) pid() uint32 { return d.process.GetPid().GetValue() }
@@ -35,11 +36,11 @@ func deeds(t *testing.T, events string, fits func(deed) bool) (all []deed) {
 		var d deed
 		switch e := ev.Event.(type) {
 		case *tetragon.GetEventsResponse_ProcessExec:
-			d = deed{"exec", e.ProcessExec.Process, e.ProcessExec.Parent}
+			d = deed{"exec", e.ProcessExec.Process, e.ProcessExec.Parent, e.ProcessExec.Ancestors}
 		case *tetragon.GetEventsResponse_ProcessExit:
-			d = deed{"exit", e.ProcessExit.Process, e.ProcessExit.Parent}
+			d = deed{"exit", e.ProcessExit.Process, e.ProcessExit.Parent, nil}
 		case *tetragon.GetEventsResponse_ProcessKprobe:
-			d = deed{e.ProcessKprobe.Message, e.ProcessKprobe.Process, e.ProcessKprobe.Parent}
+			d = deed{e.ProcessKprobe.Message, e.ProcessKprobe.Process, e.ProcessKprobe.Parent, nil}
 		}
 		if d.process != nil && fits(d) {
 			all = append(all, d)
@@ -106,7 +107,7 @@ func TestEventsCarryTheirProcess(t *testing.T) {
 	}
 	id, config := fmt.Sprintf("%064x", uint64(os.Getpid())<<32|uint64(time.Now().UnixNano())>>32), filepath.Join(s.dir, "sonde.yaml")
 	text := `{containers: {runtimes: {docker: ` + dockerSays(t, id, 300*time.Millisecond) + `}}, sessions: [{name: all,
-  points: [{name: process/exec}, {name: process/exit}, {name: network/connect}, {name: network/listen}], sinks: [{name: jsonl, config: {path: ` + s.events + `}}]}]}`
+  points: [{name: process/exec, context_fields: [ancestors]}, {name: process/exit}, {name: network/connect}, {name: network/listen}], sinks: [{name: jsonl, config: {path: ` + s.events + `}}]}]}`
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -222,10 +223,13 @@ func (s *identified) chained() {
 	connect := fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; exec ", l.Addr().(*net.TCPAddr).Port)
 	for range 10 {
 		pid := s.run(one, "-c", connect+two+" -c '"+connect+three+"'")
-		s.wants(func(d deed) bool {
+		all := s.wants(func(d deed) bool {
 			return d.pid() == pid && d.process.Binary != "" && strings.HasPrefix(d.process.Binary, s.dir)
 		},
 			"exec one", "network/connect one", "exec two", "network/connect two", "exec three", "exit three")
+		if a := all[4].ancestors; len(a) == 0 || int(a[0].Pid.GetValue()) != os.Getppid() || a[0].Binary == "" {
+			s.t.Errorf("%v descends from %v, beyond its parent from process %d first", all[4], a, os.Getppid())
+		}
 	}
 }
 

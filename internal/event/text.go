@@ -26,7 +26,9 @@ const (
 
 	TextDigest // process/exec: SHA-256 of the executed file, bytes as they are
 
-	TextKinds = int(TextDigest) + 1
+	TextAncestors // whom the process descends from, as Ancestors reads it
+
+	TextKinds = int(TextAncestors) + 1
 )
 
 // Bounds of the texts, in bytes. The kernel side cuts at the same lengths.
@@ -42,20 +44,22 @@ const (
 
 	DigestLen = 32 // not of the kernel side
 
+	AncestorsLen = 1024 // not of the kernel side
+
 	ContainerLen = 256 // not of the kernel side
 	NetworkLen   = 256 // not of the kernel side
 
-	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen + NetworkLen + EnvLen + 2*BlockLen + FDLen + DigestLen
+	maxData = PathLen + ArgsLen + CwdLen + ExeLen + ContainerLen + NetworkLen + EnvLen + 2*BlockLen + FDLen + DigestLen + AncestorsLen
 )
 
 // bounds is the longest that each text may be.
 var bounds = [TextKinds]int{
 	TextPath: PathLen, TextArgs: ArgsLen, TextCwd: CwdLen, TextExe: ExeLen, TextContainer: ContainerLen, TextNetwork: NetworkLen,
-	TextEnv: EnvLen, TextIn: BlockLen, TextOut: BlockLen, TextFD: FDLen, TextDigest: DigestLen,
+	TextEnv: EnvLen, TextIn: BlockLen, TextOut: BlockLen, TextFD: FDLen, TextDigest: DigestLen, TextAncestors: AncestorsLen,
 }
 
 // binary reports whether a text is no text but bytes that nobody reads as one.
-func (t Text) binary() bool { return t == TextIn || t == TextOut || t == TextDigest }
+func (t Text) binary() bool { return t == TextIn || t == TextOut || t >= TextDigest }
 
 // Span is where a text lies in an event's data, and what is wrong with it.
 type Span struct {
@@ -65,7 +69,7 @@ type Span struct {
 }
 
 // Text returns one of the event's texts, empty if it has none. It is valid UTF-8 but
-// for TextIn, TextOut and TextDigest, and lives as long as the event is not reused.
+// for TextIn, TextOut, TextDigest and TextAncestors, and lives as long as the event is not reused.
 func (e *Event) Text(t Text) []byte {
 	s := e.Texts[t]
 	return e.Data[s.At : s.At+s.Len]

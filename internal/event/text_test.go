@@ -99,6 +99,36 @@ func TestReusedEventsDoNotAllocate(t *testing.T) {
 	}
 }
 
+// Ancestors are read as they were written, as many as there is room for.
+func TestAncestors(t *testing.T) {
+	var (
+		list, before []byte
+		wrote, read  int
+	)
+	exe := strings.Repeat("/x", 50)
+	for ok := true; ok; wrote++ {
+		before = list
+		list, ok = AppendAncestor(list, ExecID{PID: uint32(wrote), ExecNS: 1 << 40}, exe)
+	}
+	if wrote--; wrote != AncestorsLen/(ancestorHead+len(exe)) || len(list) != len(before) {
+		t.Errorf("%d ancestors in %d bytes", wrote, len(list))
+	}
+	var (
+		ed Editor
+		e  Event
+	)
+	ed.Set(&e, TextAncestors, list, false)
+	for id, got := range e.Ancestors {
+		if id.PID != uint32(read) || id.ExecNS != 1<<40 || string(got) != exe {
+			t.Errorf("ancestor %d is %v with %s", read, id, got)
+		}
+		read++
+	}
+	if read != wrote {
+		t.Errorf("%d were written, %d are read", wrote, read)
+	}
+}
+
 func FuzzEditor(f *testing.F) {
 	f.Add([]byte("a\xffb"), true)
 	f.Fuzz(func(t *testing.T, raw []byte, truncated bool) {

@@ -143,6 +143,27 @@ func (t *lines) payload(ev *event.Event, name string) {
 		j.uint("tid", uint64(parent.PID))
 		j.close('}')
 	}
+	if ev.Fields&event.FieldAncestors != 0 {
+		t.ancestors(ev)
+	}
+}
+
+// ancestors writes those beyond the parent, the nearest first.
+func (t *lines) ancestors(ev *event.Event) {
+	j := &t.json
+	if len(ev.Text(event.TextAncestors)) == 0 {
+		return
+	}
+	j.key("ancestors")
+	j.open('[')
+	for id, exe := range ev.Ancestors {
+		j.open('{')
+		t.identity("exec_id", id)
+		j.uint("pid", uint64(id.PID))
+		j.string("binary", view(exe))
+		j.close('}')
+	}
+	j.close(']')
 }
 
 // told gathers what decides how a process is told of.

@@ -110,6 +110,9 @@ func TestLinesAreTetragons(t *testing.T) {
 
 	editor.Set(&exec, event.TextDigest, []byte("\x00\xff0123456789abcdef0123456789ABCD"), false)
 
+	ancestors, _ := event.AppendAncestor(nil, known().Grandparent, "/sbin/init")
+	editor.Set(&exec, event.TextAncestors, ancestors, false)
+
 	became := child()
 	became.Flags = "execve truncArgs"
 	became.Cap = &tetragon.Capabilities{
@@ -144,7 +147,9 @@ func TestLinesAreTetragons(t *testing.T) {
 		want *tetragon.GetEventsResponse
 	}{
 		"exec": {exec, &tetragon.GetEventsResponse{
-			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{Process: became, Parent: shell()}}, Time: at(4e9),
+			Event: &tetragon.GetEventsResponse_ProcessExec{ProcessExec: &tetragon.ProcessExec{
+				Process: became, Parent: shell(), Ancestors: []*tetragon.Process{{ExecId: id(1, 1), Pid: u32(1), Binary: "/sbin/init"}},
+			}}, Time: at(4e9),
 			NodeLabels: map[string]string{LabelDigest: "00ff303132333435363738396162636465663031323334353637383941424344"},
 		}},
 		"exec from before": {earlier, &tetragon.GetEventsResponse{

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -84,6 +85,36 @@ func TestDescribe(t *testing.T) {
 	ev.Subject = event.Subject{}
 	if n := testing.AllocsPerRun(100, func() { f.Describe(&ev) }); n > 0 || ev.Subject.Process.PID != 11 {
 		t.Errorf("%v allocations for %+v", n, ev.Subject)
+	}
+}
+
+// Whom a process descends from is told beyond its parent, the nearest first.
+func TestAncestors(t *testing.T) {
+	f := newFixture(t, nil)
+	const depth = maxLineage + 3
+	chain := make([]event.Process, depth)
+	for i := range chain {
+		chain[i] = named(uint32(100+i), uint64(i+1), "sh")
+		chain[i].PPID = uint32(100 + i - 1)
+		f.exec(chain[i], fmt.Sprint("/bin/", i))
+	}
+	for _, of := range []int{0, 1, 2, 3, depth - 1} {
+		ev := event.Event{Process: chain[of]}
+		f.Ancestors(&ev, &f.editor)
+		n := of - 2
+		for id, exe := range ev.Ancestors {
+			if want := chain[n].PID; id.PID != want || string(exe) != fmt.Sprint("/bin/", n) {
+				t.Errorf("of %d: %v executes %s, want process %d", of, id, exe, want)
+			}
+			n--
+		}
+		if last := max(of-1-maxLineage, -1); n != last && of > 1 {
+			t.Errorf("of %d: the last one is %d, want %d", of, n+1, last+1)
+		}
+	}
+	ev := event.Event{Process: chain[3], Data: make([]byte, 0, event.AncestorsLen)}
+	if n := testing.AllocsPerRun(100, func() { ev.Data = ev.Data[:0]; f.Ancestors(&ev, &f.editor) }); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

@@ -78,6 +78,8 @@ type Wanted struct {
 	Environments bool
 	// Digests says that execs shall tell the digest of the executed file.
 	Digests bool
+	// Ancestors says that events shall tell whom their process descends from.
+	Ancestors bool
 }
 
 // table says by point who wants an event. It never changes.
@@ -349,6 +351,7 @@ func wantedBy(sessions []*running) (w Wanted) {
 	for _, r := range sessions {
 		for _, p := range r.session.Points {
 			w.Points = append(w.Points, p.Point)
+			w.Ancestors = w.Ancestors || p.Fields&event.FieldAncestors != 0
 			if p.Point == event.Syscall {
 				w.Calls.Add(p.Call, p.Fields)
 			}
