@@ -195,23 +195,26 @@ func do(e *errand) int {
 	return 5
 }
 
+// scratch is what connectOnce sends and reads into. On the stack it would leave no room
+// for the code that a fuzzer adds to what may not look at the stack.
+var scratch [256]byte
+
 // connectOnce makes a connection, sends so many bytes, waits for the other side's
 // end, and ends its own.
 //
 //go:norace
 //go:nosplit
 func connectOnce(to *unix.RawSockaddrInet4, bytes int) unix.Errno {
-	var buffer [256]byte
 	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP)
 	if errno != 0 {
 		return errno
 	}
 	_, _, errno = unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(to)), unsafe.Sizeof(*to))
 	if errno == 0 && bytes > 0 {
-		_, _, errno = unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&buffer)), uintptr(bytes))
+		_, _, errno = unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&scratch)), uintptr(bytes))
 	}
 	if errno == 0 {
-		_, _, errno = unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&buffer)), 1)
+		_, _, errno = unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&scratch)), 1)
 	}
 	unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
 	return errno
