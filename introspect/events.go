@@ -173,7 +173,7 @@ func (c *call) eventChoice() (points []stream.Point, err error) {
 		if !known {
 			return nil, problemf(http.StatusBadRequest, "parameter point is %s: GET /trace/metadata lists the points", quote(name))
 		}
-		p.Fields |= event.AllFields
+		p.Fields |= event.UsualFields
 		p.Filter = filter
 		points = append(points, p)
 	}

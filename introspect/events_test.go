@@ -124,6 +124,11 @@ func TestEventsAreFollowed(t *testing.T) {
 		"?container=host&point=process/exec&pid=9": 9,
 	} {
 		lines, leave := follow(t, c, query)
+		for _, p := range m.Sessions()[0].Points { // what a session must ask for by name, a stream does not get
+			if p.Fields&(event.OptionalFields|event.FieldAncestors) != 0 {
+				t.Errorf("%q: of %s the stream wants %v", query, p.Name, p.Fields.Names())
+			}
+		}
 		for _, pid := range []uint32{7, 8, 9, 101} {
 			m.exec(pid)
 		}

@@ -88,6 +88,11 @@ func (m *model) apply(ev *event.Event) {
 
 func (m *model) describe(ev *event.Event) {
 	m.store.Describe(ev)
+	m.addAncestors(ev)
+}
+
+// addAncestors tells an event whom its process descends from, if somebody wants to know.
+func (m *model) addAncestors(ev *event.Event) {
 	if m.ancestors.Load() {
 		m.store.Ancestors(ev, m.teller.editor)
 	}
@@ -107,9 +112,7 @@ func (m *model) earlier(stop <-chan struct{}, yield func(*event.Event) bool) {
 	select {
 	case <-m.seeded:
 		m.store.Earlier(m.teller.editor, func(ev *event.Event) bool {
-			if m.ancestors.Load() {
-				m.store.Ancestors(ev, m.teller.editor)
-			}
+			m.addAncestors(ev)
 			return yield(ev)
 		})
 	case <-stop:

@@ -62,8 +62,10 @@ func (f Fields) Names() []string {
 	return names
 }
 
-// AllFields is the set of all. The optional ones are told by some points only.
+// AllFields is the set of all. The optional ones are told by some points only. UsualFields
+// are those that cost nothing and disclose nothing that a session must ask for by name.
 const (
 	AllFields      = fieldEnd - 1
 	OptionalFields = FieldEnvironment | FieldFDPath | FieldDigest
+	UsualFields    = AllFields &^ (OptionalFields | FieldAncestors)
 )

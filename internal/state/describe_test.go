@@ -86,6 +86,10 @@ func TestDescribe(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { f.Describe(&ev) }); n > 0 || ev.Subject.Process.PID != 11 {
 		t.Errorf("%v allocations for %+v", n, ev.Subject)
 	}
+	ev = event.Event{Point: event.NetworkConnect, Process: again}
+	if n := testing.AllocsPerRun(100, func() { f.Describe(&ev); f.Below(&ev, []uint32{1}) }); n > 0 || ev.Subject.Parent.PID != 10 {
+		t.Errorf("%v allocations for a stranger, %+v", n, ev.Subject)
+	}
 }
 
 // Whom a process descends from is told beyond its parent, the nearest first.

@@ -156,7 +156,7 @@ func AllPoints(f Filter) []Point {
 	var all []Point
 	for _, p := range event.AllPoints() {
 		if !slices.Contains([]event.Point{event.Canary, event.Syscall, event.ProcessMmap, event.FileOpen, event.SignalDeliver}, p) {
-			all = append(all, Point{Name: p.String(), Point: p, Fields: event.AllFields &^ event.OptionalFields, Filter: f})
+			all = append(all, Point{Name: p.String(), Point: p, Fields: event.UsualFields, Filter: f})
 		}
 	}
 	return all
