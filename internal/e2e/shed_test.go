@@ -79,29 +79,41 @@ func (a *agent) reach(t *testing.T, level int, share float64, take func(more flo
 	})
 }
 
-// argumentsOf starts a process and returns the arguments that the sensor knows of it.
+// argumentsOf starts a process and returns the arguments that the sensor knows of it. A
+// process is known from its fork on: once one is known that was started after it has
+// executed its program, so is that.
 func (a *agent) argumentsOf(t *testing.T) (args []string) {
 	t.Helper()
-	cmd := act(t, "wait", "an-argument")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
+	var pids [2]int
+	for i := range pids {
+		cmd := act(t, "wait", "an-argument")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		background(t, cmd)
+		defer in.Close()
+		pids[i] = cmd.Process.Pid
 	}
-	background(t, cmd)
-	defer in.Close()
 	waitUntil(t, func() error {
 		var all []struct {
 			PID  int
 			Args []string
 		}
 		a.ask(t, "/state/processes", &all)
+		known := false
 		for _, p := range all {
-			if p.PID == cmd.Process.Pid {
+			switch p.PID {
+			case pids[0]:
 				args = p.Args
-				return nil
+			case pids[1]:
+				known = true
 			}
 		}
-		return fmt.Errorf("process %d is not known", cmd.Process.Pid)
+		if !known {
+			return fmt.Errorf("process %d is not known", pids[1])
+		}
+		return nil
 	})
 	return args
 }
